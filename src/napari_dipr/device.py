@@ -1,0 +1,41 @@
+"""Where the tensors live: the one place that turns a device's name into a device."""
+
+import gc
+
+import torch
+
+from napari_dipr.errors import DeviceError
+
+NAMES = ("auto", "cuda", "mps", "cpu")
+
+
+def available_devices() -> tuple[str, ...]:
+    """Return the kinds of device that this machine has, fastest first."""
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name in NAMES[1:] if has[name])
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; ``auto`` is the first of cuda, mps and cpu that is there.
+
+    Raises
+    ------
+    DeviceError
+        If the machine has no such device.
+    """
+    there = available_devices()
+    kind = name.split(":")[0]
+    if name == "auto":
+        return torch.device(there[0])
+    if kind not in there:
+        raise DeviceError(f"There is no device {name!r} here. Choose one of: auto, {', '.join(there)}.")
+    return torch.device(name)
+
+
+def release_memory() -> None:
+    """Give an accelerator's cached memory back, as after an out-of-memory error."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,37 @@
+"""What can go wrong that a person can put right.
+
+Each message says what was wrong, the value, and what to do. None of these is a ``RuntimeError``: napari's
+generator workers swallow those.
+"""
+
+
+class DiprError(Exception):
+    """Base of the errors whose message is meant for the person at the screen."""
+
+
+class MeasurementError(DiprError, ValueError):
+    """Data that cannot be a far-field diffraction measurement."""
+
+
+class SupportError(DiprError, ValueError):
+    """A support that is empty, of the wrong shape, or too large for its grid."""
+
+
+class RecipeError(DiprError, ValueError):
+    """A recipe that cannot be read."""
+
+
+class ModelError(DiprError, LookupError):
+    """A model that is missing, damaged, or made for another kind of measurement."""
+
+
+class FileError(DiprError, OSError):
+    """A file that cannot be read or written."""
+
+
+class DeviceError(DiprError, LookupError):
+    """A device that is not there."""
+
+
+class SolverError(DiprError, ArithmeticError):
+    """A run that diverged or failed on the device."""

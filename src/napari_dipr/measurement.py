@@ -1,0 +1,300 @@
+"""A measured far-field pattern, made ready for phase retrieval.
+
+Inside, zero frequency is at the array's centre (index n//2 of each axis), as people look at it. Solvers ask for the
+cornered arrays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_dipr.errors import MeasurementError
+
+SMALLEST = 16
+Kind = Literal["intensity", "amplitude"]
+ZeroFrequency = Literal["centre", "corner"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The experiment's geometry, where it is known.
+
+    Attributes
+    ----------
+    wavelength
+        In nanometres.
+    distance
+        Sample to detector, in metres.
+    pixel_size
+        Of the detector, one per axis, in micrometres.
+    """
+
+    wavelength: float
+    distance: float
+    pixel_size: tuple[float, ...]
+
+    def voxel_size(self, grid: Sequence[int]) -> tuple[float, ...]:
+        """Return the object's pixel size ``λz/(Np)`` in nanometres, for a 2-D pattern of ``grid`` pixels."""
+        return tuple(
+            self.wavelength * self.distance / (n * size * 1e-6) for n, size in zip(grid, self.pixel_size, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Intensities, which of them count, and what was done to them.
+
+    Build one with :meth:`of`, which checks the data.
+
+    Attributes
+    ----------
+    intensities
+        ``[*grid]`` float32, ≥ 0, zero frequency at the centre; 0 where nothing was measured.
+    measured
+        ``[*grid]`` boolean: True where a value counts.
+    name
+        What people call it.
+    photons_per_unit
+        Photons that one unit of intensity stands for; None where it is not known.
+    geometry
+        None where it is not known.
+    history
+        What was done to the data, one line a step, for the provenance.
+    source
+        Where it came from: path, key, frame, SHA-256 of the file.
+    """
+
+    intensities: NDArray[np.float32]
+    measured: NDArray[np.bool_]
+    name: str = "measurement"
+    photons_per_unit: float | None = None
+    geometry: Geometry | None = None
+    history: tuple[str, ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        data: ArrayLike,
+        *,
+        kind: Kind = "intensity",
+        zero_frequency: ZeroFrequency | None = None,
+        measured: ArrayLike | None = None,
+        **known: Any,
+    ) -> "Measurement":
+        """Check data and make a measurement of them.
+
+        Parameters
+        ----------
+        data
+            2-D or 3-D real numbers. Pixels that are NaN, infinite or negative must be masked (see :func:`bad_pixels`).
+        kind
+            Whether they are intensities or amplitudes (their square roots).
+        zero_frequency
+            Where it is. None guesses, see :func:`guess_zero_frequency`.
+        measured
+            Of the same shape, non-zero where a pixel was measured. None: all were.
+        **known
+            The other attributes.
+
+        Raises
+        ------
+        MeasurementError
+            If the data cannot be a measurement.
+        """
+        array = np.asarray(data)
+        if array.dtype.kind not in "buif":
+            raise MeasurementError(
+                f"A measurement is made of real numbers, these are {array.dtype}. Give |F|² (intensity) or |F| "
+                "(amplitude)."
+            )
+        array = np.squeeze(array)
+        if array.ndim not in (2, 3):
+            raise MeasurementError(
+                f"A measurement has 2 or 3 dimensions, this has the shape {array.shape}. Choose one frame or volume."
+            )
+        if min(array.shape) < SMALLEST:
+            raise MeasurementError(
+                f"The measurement's shape is {array.shape}; each side must be at least {SMALLEST} pixels. A colour "
+                "picture must be made grey first."
+            )
+        mask = np.ones(array.shape, bool) if measured is None else np.squeeze(np.asarray(measured)) != 0
+        if mask.shape != array.shape:
+            raise MeasurementError(f"The mask has the shape {mask.shape}, the data {array.shape}. They must be equal.")
+        bad = ~np.isfinite(array) | (array < 0)
+        if (bad & mask).any():
+            raise MeasurementError(
+                f"{int((bad & mask).sum())} pixels are NaN, infinite or negative, which no {kind} can be. Mask them as "
+                "unmeasured, or set them to 0."
+            )
+        if not mask.any():
+            raise MeasurementError("The mask leaves no measured pixel. Is its polarity right? True means measured.")
+        clean = np.where(mask, array, 0).astype(np.float64)
+        intensities = (np.square(clean) if kind == "amplitude" else clean).astype(np.float32)
+        if not np.isfinite(intensities).all():
+            raise MeasurementError(f"The largest {kind}, {clean.max():.3g}, is beyond float32. Rescale the data.")
+        if not intensities.any():
+            raise MeasurementError("All measured intensities are zero. Is it the right dataset or frame?")
+        where = zero_frequency or guess_zero_frequency(intensities)
+        if where == "corner":
+            intensities, mask = np.fft.fftshift(intensities), np.fft.fftshift(mask)
+        return cls(intensities, mask, **known)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The pattern's shape."""
+        return self.intensities.shape
+
+    def cornered_amplitudes(self) -> NDArray[np.float32]:
+        """Return ``√Y`` with zero frequency at the corner, as solvers take it."""
+        return np.ascontiguousarray(np.fft.ifftshift(np.sqrt(self.intensities)))
+
+    def cornered_measured(self) -> NDArray[np.bool_]:
+        """Return the mask with zero frequency at the corner."""
+        return np.ascontiguousarray(np.fft.ifftshift(self.measured))
+
+    def with_mask(self, measured: ArrayLike) -> "Measurement":
+        """Return the measurement with these pixels, and those masked before, unmeasured."""
+        mask = np.asarray(measured) != 0
+        if mask.shape != self.grid:
+            raise MeasurementError(f"The mask has the shape {mask.shape}, the data {self.grid}. They must be equal.")
+        mask &= self.measured
+        if not mask.any():
+            raise MeasurementError("The mask leaves no measured pixel. Is its polarity right? True means measured.")
+        step = f"masked {int((~mask).sum())} pixels as unmeasured"
+        return self._changed(step, intensities=np.where(mask, self.intensities, 0), measured=mask)
+
+    def thresholded(self, counts: float) -> "Measurement":
+        """Return the measurement with intensities below ``counts`` set to 0 (they stay measured)."""
+        kept = np.where(self.intensities < counts, np.float32(0), self.intensities)
+        if not kept.any():
+            raise MeasurementError(
+                f"No intensity reaches the threshold {counts:g}: the largest is {self.intensities.max():g}."
+            )
+        return self._changed(f"intensities below {counts:g} set to 0", intensities=kept)
+
+    def cropped(self, size: int | Sequence[int], around: Literal["peak", "centre"] = "peak") -> "Measurement":
+        """Return a square or cube of ``size``, whose middle pixel is the brightest one, or the array's centre.
+
+        A crop reaching over the edge is filled up with unmeasured pixels. Cropping a pattern coarsens the object's
+        pixels; it does not cut the object.
+        """
+        shape = (size,) * len(self.grid) if isinstance(size, int) else tuple(size)
+        if len(shape) != len(self.grid) or min(shape) < SMALLEST:
+            raise MeasurementError(
+                f"Cannot crop {self.grid} to {shape}: give {len(self.grid)} sides of at least {SMALLEST} pixels."
+            )
+        if around == "peak":
+            middle = tuple(int(i) for i in np.unravel_index(int(np.argmax(self.intensities)), self.grid))
+        else:
+            middle = tuple(n // 2 for n in self.grid)
+        starts = [m - n // 2 for m, n in zip(middle, shape, strict=True)]
+        inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(starts, shape, self.grid, strict=True))
+        there = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, starts, strict=True))
+        intensities, measured = np.zeros(shape, np.float32), np.zeros(shape, bool)
+        intensities[there], measured[there] = self.intensities[inside], self.measured[inside]
+        step = f"cropped from {self.grid} to {shape} around the {around} at {middle}"
+        return self._changed(step, intensities=intensities, measured=measured)
+
+    def _changed(self, step: str, **changes: Any) -> "Measurement":
+        return replace(self, history=(*self.history, step), **changes)
+
+
+def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
+    """Guess where zero frequency is: where the mean intensity is larger, in the middle or round the corners.
+
+    Scattering is brightest near zero frequency. A missing centre fools the guess only where nothing round it was
+    measured either.
+    """
+    values = np.nan_to_num(np.asarray(intensities, np.float64), nan=0, posinf=0, neginf=0).clip(0)
+    middle = values[tuple(slice(n // 2 - max(n // 8, 1), n // 2 + max(n // 8, 1) + 1) for n in values.shape)]
+    cornered = np.fft.fftshift(values)
+    corner = cornered[tuple(slice(n // 2 - max(n // 8, 1), n // 2 + max(n // 8, 1) + 1) for n in values.shape)]
+    return "corner" if corner.sum() > middle.sum() else "centre"
+
+
+def bad_pixels(data: ArrayLike) -> dict[str, NDArray[np.bool_]]:
+    """Find pixels that should not count, by reason: ``NaN or infinite``, ``negative``, ``saturated``.
+
+    Saturated are pixels at an integer type's largest value, or three and more that share the largest value.
+    """
+    array = np.asarray(data)
+    finite = np.isfinite(array)
+    found = {"NaN or infinite": ~finite, "negative": np.where(finite, array, 0) < 0}
+    top = array[finite].max() if finite.any() else 0
+    at_top = finite & (array == top)
+    is_limit = array.dtype.kind in "ui" and top == np.iinfo(array.dtype).max
+    if top > 0 and (is_limit or at_top.sum() >= 3):
+        found["saturated"] = at_top
+    return {reason: mask for reason, mask in found.items() if mask.any()}
+
+
+def simulate(
+    picture: ArrayLike,
+    *,
+    oversampling: float = 2.0,
+    photons: float | None = None,
+    seed: int = 0,
+    name: str = "simulated",
+) -> tuple[Measurement, NDArray[np.complex64]]:
+    """Make a measurement from an object: pad, transform, and add photon noise where asked.
+
+    Parameters
+    ----------
+    picture
+        The object, 2-D or 3-D, real or complex.
+    oversampling
+        The pattern's side over the object's, at least 2 for the object to be determined.
+    photons
+        Photons in the whole pattern, Poisson distributed; None for a pattern without noise.
+    seed
+        Of the noise.
+    name
+        Of the measurement.
+
+    Returns
+    -------
+    measurement, truth : tuple
+        The truth is the object in the middle of the measurement's grid, complex64.
+
+    Raises
+    ------
+    MeasurementError
+        If the picture is not one, or the numbers are out of range.
+    """
+    array = np.asarray(picture)
+    if array.dtype.kind not in "buifc" or array.ndim not in (2, 3) or not np.isfinite(array).all() or not array.any():
+        raise MeasurementError(
+            f"An object is a 2-D or 3-D array of finite numbers that are not all zero, this is {array.dtype} of shape "
+            f"{array.shape}."
+        )
+    if oversampling < 2 or oversampling > 16:
+        raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
+    if photons is not None and not photons > 0:
+        raise MeasurementError(f"The number of photons is {photons:g}; it must be above 0.")
+    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
+    truth = np.zeros(grid, np.complex64)
+    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
+    intensities = np.abs(np.fft.fftshift(np.fft.fftn(truth.astype(np.complex128)))) ** 2
+    history = [f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"]
+    photons_per_unit = None
+    if photons is not None:
+        # Intensities become counts, and the truth keeps its scale to them.
+        scale = photons / intensities.sum()
+        intensities = np.random.default_rng(seed).poisson(intensities * scale).astype(np.float64)
+        truth *= np.float32(np.sqrt(scale))
+        photons_per_unit = 1.0
+        history.append(f"Poisson noise of {photons:g} photons in all, seed {seed}")
+    return (
+        Measurement.of(
+            intensities,
+            zero_frequency="centre",
+            name=name,
+            photons_per_unit=photons_per_unit,
+            history=tuple(history),
+        ),
+        truth,
+    )

@@ -1,0 +1,1 @@
+"""The physics, once: forward model, symmetries, metrics. Everything works on ``[batch, *grid]`` tensors."""

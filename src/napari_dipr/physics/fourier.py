@@ -1,0 +1,101 @@
+"""The far-field forward model and the projection onto measured magnitudes.
+
+Objects and patterns are tensors ``[batch, *grid]``, 2-D or 3-D grids. The zero frequency is at the corner; the object
+may lie anywhere, since no intensity tells where. Transforms are unnormalised, so that ``|F(x)|²`` are the intensities.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Below this magnitude a Fourier coefficient has no phase to keep; far under the rounding of any measured amplitude.
+TINY = 1e-20
+
+
+def grid_dims(x: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of ``x`` that span the grid: all but the first (the batch)."""
+    return tuple(range(1, x.ndim))
+
+
+def batchwise(values: Tensor, x: Tensor) -> Tensor:
+    """Shape one value per sample, ``[batch]``, so that it broadcasts against ``x`` of ``[batch, *grid]``."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def forward(x: Tensor) -> Tensor:
+    """Propagate objects ``[batch, *grid]`` to the far field: the discrete Fourier transform over the grid."""
+    return torch.fft.fftn(x, dim=grid_dims(x))
+
+
+def backward(f: Tensor) -> Tensor:
+    """Invert :func:`forward`."""
+    return torch.fft.ifftn(f, dim=grid_dims(f))
+
+
+def replace_magnitude(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Give Fourier coefficients the measured magnitudes and keep their phases.
+
+    Parameters
+    ----------
+    f
+        Complex coefficients ``[batch, *grid]``.
+    amplitudes
+        Measured ``|F|`` of the same shape, in the square root of the intensities' unit.
+    measured
+        Boolean mask, broadcastable to ``f``; where it is False, ``f`` stays as it is. None: all is measured.
+    """
+    # f·(A/|f|) keeps the phase without an angle and an exponential, which cost several times as much.
+    factor = amplitudes / f.abs().clamp_min(TINY)
+    if measured is not None:
+        factor = torch.where(measured, factor, 1.0)
+    return f * factor
+
+
+def magnitude_projection(x: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Project objects onto the set that has the measured magnitudes: ``P(x) = F⁻¹(A·Fx/|Fx|)``.
+
+    Unmeasured pixels stay free. Parameters as in :func:`replace_magnitude`.
+
+    References
+    ----------
+    .. [1] J. R. Fienup, "Phase retrieval algorithms: a comparison", Appl. Opt. 21, 2758 (1982).
+    """
+    return backward(replace_magnitude(forward(x), amplitudes, measured))
+
+
+def autocorrelation(intensities: Tensor) -> Tensor:
+    """Return the objects' autocorrelation ``F⁻¹|Fx|²`` (complex, origin at the corner) from ``[batch, *grid]``."""
+    return backward(intensities.to(torch.promote_types(intensities.dtype, torch.complex64)))
+
+
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Smooth real ``[batch, *grid]`` with a periodic Gaussian of standard deviation ``sigma`` pixels."""
+    if sigma <= 0:
+        return x
+    dims = grid_dims(x)
+    f = torch.fft.rfftn(x, dim=dims)
+    for dim in dims:
+        n = x.shape[dim]
+        q = (torch.fft.rfftfreq if dim == dims[-1] else torch.fft.fftfreq)(n, device=x.device, dtype=x.dtype)
+        gain = torch.exp(-2 * (torch.pi * sigma * q) ** 2)
+        f = f * gain.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
+    return torch.fft.irfftn(f, s=x.shape[1:], dim=dims)
+
+
+def centre_window(array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Cut the central window of ``shape`` out of ``[batch, *grid]`` (or of ``[batch, channel, *grid]``)."""
+    return array[_central_slices(tuple(array.shape[-len(shape) :]), shape)]
+
+
+def embed_window(window: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Lay a window in the centre of a zero grid: the adjoint of :func:`centre_window`."""
+    full = window.new_zeros(*window.shape[: -len(grid)], *grid)
+    full[_central_slices(grid, tuple(window.shape[-len(grid) :]))] = window
+    return full
+
+
+def _central_slices(grid: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
+    # n//2 lands on m//2, so that a centred zero frequency stays centred.
+    starts = [n // 2 - m // 2 for n, m in zip(grid, shape, strict=True)]
+    return (..., *(slice(start, start + m) for start, m in zip(starts, shape, strict=True)))

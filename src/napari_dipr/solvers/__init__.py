@@ -1,0 +1,1 @@
+"""Iterative solvers: one-step algorithms, and the run that drives them."""

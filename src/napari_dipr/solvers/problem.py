@@ -1,0 +1,163 @@
+"""What is to be solved, and how far a solver has come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from napari_dipr.errors import SupportError
+from napari_dipr.measurement import Measurement
+from napari_dipr.physics.fourier import batchwise, grid_dims, magnitude_projection
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Measured amplitudes and what is known of the object; batch first.
+
+    Attributes
+    ----------
+    amplitudes
+        ``[batch, *grid]`` real, zero frequency at the corner; 0 where nothing was measured.
+    measured
+        Boolean, ``[*grid]`` or ``[batch, *grid]``, True where ``amplitudes`` counts; None where all of it does.
+    positive
+        Whether the object is known to be real and not negative.
+    """
+
+    amplitudes: Tensor
+    measured: Tensor | None = None
+    positive: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        measurements: Measurement | Sequence[Measurement],
+        *,
+        positive: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> "Problem":
+        """Build the problem of one measurement, or of several of one shape as a batch."""
+        batch = [measurements] if isinstance(measurements, Measurement) else list(measurements)
+        amplitudes = torch.from_numpy(np.stack([m.cornered_amplitudes() for m in batch]))
+        measured = torch.from_numpy(np.stack([m.cornered_measured() for m in batch]))
+        mask = None if bool(measured.all()) else measured.to(device)
+        return cls(amplitudes.to(device), mask, positive)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that all of it is on."""
+        return self.amplitudes.device
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The shape of one pattern."""
+        return tuple(self.amplitudes.shape[1:])
+
+    def project_magnitude(self, x: Tensor) -> Tensor:
+        """Project objects onto the measured magnitudes, leaving unmeasured pixels free."""
+        return magnitude_projection(x, self.amplitudes, self.measured)
+
+    def project_object(self, x: Tensor, support: Tensor) -> Tensor:
+        """Project objects onto what is known of them: the support, and positivity where it holds."""
+        if self.positive:
+            x = x.real.clamp_min(0).to(x.dtype)
+        return x * support
+
+    def breaks_constraint(self, x: Tensor, support: Tensor) -> Tensor:
+        """Return where an object is not as it must be: outside the support or, where positive, below zero."""
+        return ~support | (x.real < 0) if self.positive else ~support
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a solver has come; a run goes on from it.
+
+    Attributes
+    ----------
+    object
+        The iterate, complex ``[batch, *grid]``. It may have values outside the support (HIO does).
+    support
+        Boolean ``[batch, *grid]``.
+    pinned
+        Boolean ``[batch, *grid]`` or None: pixels a person decided on. Shrink-wrap leaves them as they are.
+    iteration, ffts
+        Steps done, and transforms spent on each sample, forward and inverse ones counted alike.
+    memory
+        What the algorithm keeps between steps (ALM: multipliers, curvature pairs). None: it starts afresh.
+    """
+
+    object: Tensor
+    support: Tensor
+    pinned: Tensor | None = None
+    iteration: int = 0
+    ffts: int = 0
+    memory: Any = field(default=None, repr=False)
+
+    def advance(self, x: Tensor, ffts: int, memory: Any = None) -> "State":
+        """Return the state one step on."""
+        return replace(self, object=x, iteration=self.iteration + 1, ffts=self.ffts + ffts, memory=memory)
+
+
+def as_support(support: ArrayLike, problem: Problem) -> Tensor:
+    """Check a support and bring it to the problem's batch and device.
+
+    Parameters
+    ----------
+    support
+        ``[*grid]`` (the same for all samples) or ``[batch, *grid]``; non-zero inside. Labels are taken as one support.
+
+    Raises
+    ------
+    SupportError
+        If it is of another shape, empty, or so large that the measurement cannot determine the object.
+    """
+    inside = torch.as_tensor(np.asarray(support) != 0) if not isinstance(support, Tensor) else support != 0
+    if tuple(inside.shape[-len(problem.grid) :]) != problem.grid or inside.ndim > len(problem.grid) + 1:
+        raise SupportError(
+            f"The support has the shape {tuple(inside.shape)}, the measurement {problem.grid}. They must be equal."
+        )
+    inside = inside.to(problem.device).expand(problem.amplitudes.shape).contiguous()
+    fractions = inside.float().mean(grid_dims(inside))
+    if not bool((fractions > 0).all()):
+        raise SupportError("The support is empty. Paint it, propose one, or take the autocorrelation's.")
+    if bool((fractions > MAX_FRACTION).any()):
+        raise SupportError(
+            f"The support fills {float(fractions.max()):.0%} of the grid, more than {MAX_FRACTION:.0%}: there are more "
+            "unknowns than measured amplitudes. Erase some of it."
+        )
+    return inside
+
+
+# A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
+# counting of equations allows (an oversampling ratio of 2 in all).
+MAX_FRACTION = 0.5
+
+
+def random_start(problem: Problem, support: Tensor, seed: int | None = 0) -> State:
+    """Start from the measured amplitudes with random Fourier phases, cut to the support.
+
+    The draw is made on the CPU, so that a seed gives the same start on every device.
+    """
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    phases = torch.rand(problem.amplitudes.shape, generator=generator).to(problem.device) * (2 * torch.pi)
+    f = torch.polar(problem.amplitudes, phases.to(problem.amplitudes.dtype))
+    x = problem.project_object(torch.fft.ifftn(f, dim=grid_dims(f)), support)
+    return State(_scaled(problem, x), support)
+
+
+def start_from(problem: Problem, x: Tensor, support: Tensor) -> State:
+    """Start from an object ``[batch, *grid]``, brought to the measurement's energy."""
+    x = x.to(device=problem.device, dtype=torch.promote_types(problem.amplitudes.dtype, torch.complex64))
+    x = problem.project_object(x.expand(problem.amplitudes.shape), support)
+    return State(_scaled(problem, x), support)
+
+
+def _scaled(problem: Problem, x: Tensor) -> Tensor:
+    dims = grid_dims(x)
+    wanted = problem.amplitudes.square().sum(dims) / problem.amplitudes[0].numel()
+    have = x.abs().square().sum(dims)
+    return x * batchwise((wanted / have.clamp_min(1e-30)).sqrt(), x)

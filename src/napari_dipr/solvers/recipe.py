@@ -1,0 +1,304 @@
+"""Recipes, and the run that carries one out.
+
+A recipe is data: stages, each an algorithm for a number of iterations, and a shrink-wrap that works while the algorithm
+searches. :func:`run` is a two-way generator: it yields iterates by the clock, and takes controls at every yield.
+"""
+
+import re
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import torch
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from napari_dipr.errors import RecipeError, SolverError
+from napari_dipr.physics.metrics import errors_of
+from napari_dipr.solvers.alm import ALM
+from napari_dipr.solvers.problem import Problem, State, as_support
+from napari_dipr.solvers.projections import ER, HIO
+from napari_dipr.solvers.shrinkwrap import ShrinkWrap
+
+AnyAlgorithm = Annotated[ER | HIO | ALM, Field(discriminator="name")]
+ALGORITHMS: dict[str, type[ER] | type[HIO] | type[ALM]] = {"er": ER, "hio": HIO, "alm": ALM}
+
+
+class Stage(BaseModel):
+    """One algorithm for a number of iterations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    algorithm: AnyAlgorithm
+    iterations: int = Field(ge=1, le=1_000_000)
+
+    def __str__(self) -> str:
+        """Return the compact text, such as ``hio(beta=0.8)*300``."""
+        changed = self.algorithm.model_dump(exclude={"name"}, exclude_defaults=True)
+        options = ",".join(f"{key}={value:g}" for key, value in changed.items())
+        return f"{self.algorithm.name}{f'({options})' if options else ''}*{self.iterations}"
+
+
+class Recipe(BaseModel):
+    """Stages, and the shrink-wrap that works while they search (None: the support stays as it is)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    shrinkwrap: ShrinkWrap | None = ShrinkWrap()
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of all stages together."""
+        return sum(stage.iterations for stage in self.stages)
+
+    def __str__(self) -> str:
+        """Return the compact text, such as ``hio*300 + er*50``."""
+        return " + ".join(str(stage) for stage in self.stages)
+
+    @classmethod
+    def parse(cls, text: str, *, iterations: int | None = None, shrinkwrap: ShrinkWrap | None = None) -> "Recipe":
+        """Read a preset's name (``hio``, ``alm``) or the compact text.
+
+        Parameters
+        ----------
+        text
+            A preset, or stages joined by ``+``: ``name*iterations`` with options in brackets where they are not the
+            defaults, such as ``hio(beta=0.8)*300 + er*50``.
+        iterations
+            Iterations of a preset in all; its last tenth is ER. The text states its own.
+        shrinkwrap
+            As in :class:`Recipe`.
+
+        Raises
+        ------
+        RecipeError
+            If the text cannot be read, with the part that was not understood.
+        """
+        text = text.strip().lower()
+        if text in PRESETS:
+            return cls(stages=PRESETS[text](iterations or PRESET_ITERATIONS), shrinkwrap=shrinkwrap)
+        if iterations is not None:
+            raise RecipeError(f"The recipe {text!r} states its own iterations: leave out {iterations}.")
+        return cls(stages=tuple(_stage(part) for part in text.split("+")), shrinkwrap=shrinkwrap)
+
+
+PRESET_ITERATIONS = 300
+
+
+def _finished(algorithm: AnyAlgorithm, iterations: int) -> tuple[Stage, ...]:
+    last = iterations // 10
+    stages = [Stage(algorithm=algorithm, iterations=iterations - last)]
+    return (*stages, Stage(algorithm=ER(), iterations=last)) if last else tuple(stages)
+
+
+PRESETS: dict[str, Callable[[int], tuple[Stage, ...]]] = {
+    "hio": lambda n: _finished(HIO(), n),
+    "alm": lambda n: (Stage(algorithm=ALM(), iterations=n),),
+}
+
+_STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d+)\s*")
+
+
+def _stage(text: str) -> Stage:
+    known = f"Write stages as NAME*ITERATIONS, joined by +, NAME one of {', '.join(ALGORITHMS)}; or a preset: "
+    known += f"{', '.join(PRESETS)}."
+    match = _STAGE.fullmatch(text)
+    if match is None or match["name"] not in ALGORITHMS:
+        raise RecipeError(f"The recipe's part {text.strip()!r} was not understood. {known}")
+    try:
+        options = dict(pair.split("=") for pair in (match["options"] or "").replace(" ", "").split(",") if pair)
+        return Stage(algorithm=ALGORITHMS[match["name"]](**options), iterations=int(match["iterations"]))
+    except (ValueError, ValidationError) as error:
+        raise RecipeError(f"The recipe's part {text.strip()!r} has options that do not fit: {error}") from error
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the error history; the worst of the batch would hide the rest, so they are means over it."""
+
+    iteration: int
+    chi2: float
+    r_factor: float
+    support_pixels: float
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a person may ask of a run between two iterations; None leaves a thing as it is.
+
+    Attributes
+    ----------
+    support
+        A new support, as :func:`~napari_dipr.solvers.problem.as_support` takes it. What differs from the one in use is
+        pinned: shrink-wrap will not undo it.
+    beta
+        Feedback of the algorithms that have one.
+    stop
+        End the run after this iteration, with what there is.
+    """
+
+    support: ArrayLike | None = None
+    beta: float | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Where a run is. ``state`` holds the live tensors: copy what outlives the next iteration."""
+
+    state: State
+    solution: Tensor
+    iteration: int
+    total: int
+    stage: str
+    history: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a run ends with.
+
+    Attributes
+    ----------
+    object
+        Inside the support, complex ``[batch, *grid]``.
+    chi2, r_factor
+        Per sample, ``[batch]``, on measured pixels.
+    state
+        The solver's state, from which another run can go on.
+    ended
+        Why the run ended, in words.
+    """
+
+    object: Tensor
+    support: Tensor
+    chi2: Tensor
+    r_factor: Tensor
+    history: tuple[Record, ...]
+    state: State = field(repr=False)
+    seconds: float
+    ended: str
+
+    @property
+    def iterations(self) -> int:
+        """Iterations done."""
+        return self.state.iteration
+
+    @property
+    def ffts(self) -> int:
+        """Transforms spent on each sample by the algorithms (watching the error not counted)."""
+        return self.state.ffts
+
+
+def run(
+    problem: Problem,
+    recipe: Recipe,
+    start: State,
+    *,
+    interval: float = 0.1,
+    record_every: int = 10,
+) -> Generator[Iterate, Controls | None, Reconstruction]:
+    """Carry out a recipe, yielding where it is and taking controls.
+
+    Parameters
+    ----------
+    problem, recipe, start
+        What to solve, how, and from where.
+    interval
+        Seconds between two yields, at least. The first comes after the first iteration.
+    record_every
+        Iterations between two entries of the error history; 0 for none but the last. Each costs one transform.
+
+    Yields
+    ------
+    Iterate
+        To be answered by :class:`Controls` or nothing.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    SolverError
+        If the iterate is no longer finite.
+    """
+    state, ended = replace(start, memory=None), "all iterations done"
+    history: tuple[Record, ...] = ()
+    began = yielded = time.monotonic()
+    beta: float | None = None
+    first = state.iteration
+    total, done = recipe.iterations, 0
+    searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
+
+    def record() -> Record:
+        solution = problem.project_object(state.object, state.support)
+        chi2, r = (float(e.mean()) for e in errors_of(solution, problem.amplitudes, problem.measured))
+        if chi2 != chi2 or chi2 == float("inf"):
+            raise SolverError(
+                f"The iterate is no longer finite at iteration {state.iteration}: the run diverged. Check the "
+                "measurement for absurd values, or take a smaller β."
+            )
+        pixels = float(state.support.sum()) / len(state.support)
+        return Record(state.iteration, chi2, r, pixels)
+
+    for stage in recipe.stages:
+        state = replace(state, memory=None)
+        algorithm = stage.algorithm
+        for _ in range(stage.iterations):
+            if beta is not None and isinstance(algorithm, HIO):
+                algorithm = algorithm.model_copy(update={"beta": beta})
+            state = algorithm.step(problem, state)
+            done += 1
+            wrap = recipe.shrinkwrap
+            if wrap is not None and stage.algorithm.searches and (done % wrap.every == 0) and done < total:
+                state = _with_support(state, wrap.update(state, done / searching), state.pinned)
+            if record_every and (done % record_every == 0 or done == 1):
+                history = (*history, record())
+            now = time.monotonic()
+            if done == 1 or now - yielded >= interval:
+                yielded = now
+                solution = problem.project_object(state.object, state.support)
+                controls = yield Iterate(state, solution, done, total, str(stage), history)
+                if controls is not None:
+                    if controls.support is not None:
+                        state = _edited(problem, state, controls.support)
+                    beta = controls.beta if controls.beta is not None else beta
+                    if controls.stop:
+                        ended = f"stopped after {done} of {total} iterations"
+                        break
+        if ended.startswith("stopped"):
+            break
+
+    if not history or history[-1].iteration != state.iteration:
+        history = (*history, record())
+    solution = problem.project_object(state.object, state.support)
+    chi2, r = errors_of(solution, problem.amplitudes, problem.measured)
+    assert state.iteration == first + done
+    return Reconstruction(solution, state.support, chi2, r, history, state, time.monotonic() - began, ended)
+
+
+def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Reconstruction:
+    """Run a recipe to its end without watching; the options are those of :func:`run`."""
+    steps = run(problem, recipe, start, **{"interval": float("inf"), "record_every": 0, **options})
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _edited(problem: Problem, state: State, support: ArrayLike) -> State:
+    new = as_support(support, problem)
+    changed = new != state.support
+    return _with_support(state, new, changed if state.pinned is None else state.pinned | changed)
+
+
+def _with_support(state: State, support: Tensor, pinned: Tensor | None) -> State:
+    # Multipliers and curvature belong to the constraint they were found under.
+    if not torch.equal(support, state.support):
+        state = replace(state, support=support, memory=None)
+    return replace(state, pinned=pinned)

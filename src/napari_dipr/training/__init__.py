@@ -1,0 +1,1 @@
+"""Training: objects, losses, and the loop that writes a model's weights."""

@@ -1,0 +1,139 @@
+"""The loop that trains a model, resumable, on Lightning (extra ``train``)."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from napari_dipr import samples
+from napari_dipr.networks.zoo import ModelSpec, TrainingSpec
+from napari_dipr.training.losses import passive
+from napari_dipr.training.objects import fashion_mnist
+
+
+class Placements(IterableDataset[Tensor]):
+    """Batches of FashionMNIST training images, placed and flipped at random: fields ``[batch, 36, 36]``.
+
+    Batch k depends on the seed and on k alone, so that a resumed training sees what an uninterrupted one would.
+    """
+
+    def __init__(self, images: np.ndarray, spec: TrainingSpec) -> None:
+        self.images, self.spec, self.first = images, spec, 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for k in range(self.first, self.spec.steps):
+            chosen = np.random.default_rng([self.spec.seed, k]).integers(0, len(self.images), self.spec.batch_size)
+            yield torch.from_numpy(samples.place(self.images[chosen], [self.spec.seed, k, 1]))
+
+
+class Training(lightning.LightningModule):
+    """A network, its loss and its schedule."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.network = spec.network.build()
+
+    def training_step(self, fields: Tensor, batch_index: int) -> Tensor:
+        """Simulate the batch's measurements on the device, and return the loss."""
+        objects = torch.nn.functional.pad(fields, _margins(self.spec))
+        intensities = torch.fft.fft2(objects).abs().square()
+        loss = passive(self.network.on_grid(intensities), intensities).mean()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; linear warm-up, then half a cosine to zero."""
+        t = self.spec.training
+        optimizer = torch.optim.AdamW(self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay)
+
+        def rate(step: int) -> float:
+            warmup = min(1.0, (step + 1) / (t.warmup_steps + 1))
+            return warmup * 0.5 * (1 + np.cos(np.pi * min(1.0, step / t.steps)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None = None, device: str = "auto") -> Path:
+    """Train the model that a ``model.toml`` describes, and write its weights beside that file.
+
+    Parameters
+    ----------
+    config
+        The ``model.toml``.
+    runs
+        Folder for checkpoints and logs; a folder of the model's name is made in it.
+    resume
+        Go on from the last checkpoint there.
+    images
+        Folder with FashionMNIST's files, see :func:`~napari_dipr.training.objects.fashion_mnist`.
+    device
+        ``auto``, ``cuda``, ``mps`` or ``cpu``.
+
+    Returns
+    -------
+    Path
+        The weights file.
+    """
+    spec = ModelSpec.read(config)
+    folder = runs / spec.model.name
+    lightning.seed_everything(spec.training.seed, verbose=False)
+    data = Placements(fashion_mnist("train", images), spec.training)
+    module = Training(spec)
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume and last.is_file():
+        # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
+        data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+    trainer = lightning.Trainer(
+        accelerator={"auto": "auto", "cuda": "gpu"}.get(device, device),
+        max_steps=spec.training.steps,
+        max_epochs=-1,
+        logger=CSVLogger(runs, name=spec.model.name, version=""),
+        callbacks=[
+            ModelCheckpoint(folder / "checkpoints", save_last=True, every_n_train_steps=500, save_top_k=0),
+            RichProgressBar(),
+        ],
+        log_every_n_steps=50,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+    )
+    began = time.monotonic()
+    loader = DataLoader(data, batch_size=None)
+    trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
+    return _save(module, config.parent, time.monotonic() - began, trainer.global_step - data.first)
+
+
+def _margins(spec: ModelSpec) -> tuple[int, int, int, int]:
+    (rows, columns), (height, width) = spec.network.grid, spec.network.window
+    top, left = rows // 2 - height // 2, columns // 2 - width // 2
+    return left, columns - width - left, top, rows - height - top
+
+
+def _save(module: Training, folder: Path, seconds: float, steps: int) -> Path:
+    weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
+    content = save_safetensors(weights)
+    target = folder / "weights.safetensors"
+    target.write_bytes(content)
+    outcome = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "steps": steps,
+        "seconds": round(seconds),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__.split("+")[0],
+    }
+    (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")
+    return target
