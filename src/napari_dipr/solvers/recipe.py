@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -131,16 +132,16 @@ class Controls:
 
     Attributes
     ----------
-    support
-        A new support, as :func:`~napari_dipr.solvers.problem.as_support` takes it. What differs from the one in use is
-        pinned: shrink-wrap will not undo it.
+    edit
+        What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is. These
+        pixels are pinned: shrink-wrap will not undo them.
     beta
         Feedback of the algorithms that have one.
     stop
         End the run after this iteration, with what there is.
     """
 
-    support: ArrayLike | None = None
+    edit: ArrayLike | None = None
     beta: float | None = None
     stop: bool = False
 
@@ -264,8 +265,8 @@ def run(
                 solution = problem.project_object(state.object, state.support)
                 controls = yield Iterate(state, solution, done, total, str(stage), history)
                 if controls is not None:
-                    if controls.support is not None:
-                        state = _edited(problem, state, controls.support)
+                    if controls.edit is not None:
+                        state = _edited(problem, state, controls.edit)
                     beta = controls.beta if controls.beta is not None else beta
                     if controls.stop:
                         ended = f"stopped after {done} of {total} iterations"
@@ -291,10 +292,11 @@ def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Rec
             return end.value
 
 
-def _edited(problem: Problem, state: State, support: ArrayLike) -> State:
-    new = as_support(support, problem)
-    changed = new != state.support
-    return _with_support(state, new, changed if state.pinned is None else state.pinned | changed)
+def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
+    strokes = torch.as_tensor(np.asarray(edit)).to(problem.device).expand(state.support.shape)
+    support = as_support((state.support | (strokes > 0)) & ~(strokes < 0), problem)
+    painted = strokes != 0
+    return _with_support(state, support, painted if state.pinned is None else state.pinned | painted)
 
 
 def _with_support(state: State, support: Tensor, pinned: Tensor | None) -> State:
