@@ -5,11 +5,16 @@ of a black 36² field, turned by 180° or not (:func:`place`, seed 2020), the fi
 its diffraction intensities are computed.
 """
 
+import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_dipr.errors import FileError
+from napari_dipr.measurement import Measurement
 
 FIELD = 36
 GRID = 72
@@ -56,6 +61,47 @@ def on_grid(fields: NDArray[np.float32], grid: int = GRID) -> NDArray[np.float32
 def field_window(grid: int = GRID) -> NDArray[np.bool_]:
     """Return where :func:`on_grid` lays the field: boolean ``[grid, grid]``."""
     return on_grid(np.ones((1, FIELD, FIELD), np.float32), grid)[0] > 0
+
+
+def sample(name: str) -> tuple[Measurement, NDArray[np.complex64]]:
+    """Return a sample measurement and the object that it is of.
+
+    Parameters
+    ----------
+    name
+        ``fashion-K`` with K from 0 to 255.
+
+    Returns
+    -------
+    measurement, truth : tuple
+        The truth is complex64 ``[72, 72]``, inside :func:`field_window`.
+
+    Raises
+    ------
+    FileError
+        If there is no such sample.
+    """
+    count = len(shipped_images())
+    match = re.fullmatch(r"fashion-(\d+)", name)
+    if match is None or int(match[1]) >= count:
+        raise FileError(f"There is no sample {name!r}. The samples are fashion-0 to fashion-{count - 1}.")
+    k = int(match[1])
+    truth = on_grid(place(shipped_images()[: k + 1])[k:])[0]
+    intensities = np.abs(np.fft.fftshift(np.fft.fft2(truth.astype(np.float64)))) ** 2
+    source = {
+        "sample": name,
+        "what": f"FashionMNIST test image {k} ({CLASSES[shipped_labels()[k]]}), placed with seed {SEED}",
+        # Of the object: the last bits of its transform differ from machine to machine.
+        "sha256": hashlib.sha256(truth.astype("<f4").tobytes()).hexdigest(),
+    }
+    measurement = Measurement.of(
+        intensities,
+        zero_frequency="centre",
+        name=name,
+        history=("simulated from a shipped image, without noise",),
+        source=source,
+    )
+    return measurement, truth.astype(np.complex64)
 
 
 def _shipped() -> dict[str, NDArray[np.uint8]]:
