@@ -1,0 +1,29 @@
+"""What all tests share.
+
+Most need no data but what the package ships. Tests on measured patterns look for them in the folder that the
+environment variable ``NAPARI_DIPR_DATA`` names (it holds ``scan54`` and others), and are skipped without it.
+"""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+# What is slow is seen in the durations; a busy machine must not fail a test.
+hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def measured_data() -> Path:
+    folder = os.environ.get("NAPARI_DIPR_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("NAPARI_DIPR_DATA does not name a folder of measured patterns")
+    return Path(folder)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
