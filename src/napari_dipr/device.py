@@ -27,9 +27,10 @@ def find_device(name: str = "auto") -> torch.device:
     kind = name.split(":")[0]
     if name == "auto":
         return torch.device(there[0])
-    if kind not in there:
-        raise DeviceError(f"There is no device {name!r} here. Choose one of: auto, {', '.join(there)}.")
-    return torch.device(name)
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind in there and name in (kind, *(f"{kind}:{index}" for index in range(count))):
+        return torch.device(name)
+    raise DeviceError(f"There is no device {name!r} here. Choose one of: auto, {', '.join(there)}.")
 
 
 def release_memory() -> None:

@@ -6,7 +6,7 @@ cornered arrays.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, SupportsInt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from napari_dipr.errors import MeasurementError
 
 SMALLEST = 16
+# Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
+MOST_PHOTONS = 1e18
 Kind = Literal["intensity", "amplitude"]
 ZeroFrequency = Literal["centre", "corner"]
 
@@ -43,7 +45,7 @@ class Geometry:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
     """Intensities, which of them count, and what was done to them.
 
@@ -133,11 +135,15 @@ class Measurement:
         if not mask.any():
             raise MeasurementError("The mask leaves no measured pixel. Is its polarity right? True means measured.")
         clean = np.where(mask, array, 0).astype(np.float64)
-        intensities = (np.square(clean) if kind == "amplitude" else clean).astype(np.float32)
+        with np.errstate(over="ignore"):
+            intensities = (np.square(clean) if kind == "amplitude" else clean).astype(np.float32)
         if not np.isfinite(intensities).all():
             raise MeasurementError(f"The largest {kind}, {clean.max():.3g}, is beyond float32. Rescale the data.")
         if not intensities.any():
-            raise MeasurementError("All measured intensities are zero. Is it the right dataset or frame?")
+            raise MeasurementError(
+                f"All measured intensities are zero in float32 (the largest {kind} is {clean.max():.3g}). Is it the "
+                "right dataset or frame?"
+            )
         where = zero_frequency or guess_zero_frequency(intensities)
         if where == "corner":
             intensities, mask = np.fft.fftshift(intensities), np.fft.fftshift(mask)
@@ -162,8 +168,10 @@ class Measurement:
         if mask.shape != self.grid:
             raise MeasurementError(f"The mask has the shape {mask.shape}, the data {self.grid}. They must be equal.")
         mask &= self.measured
-        if not mask.any():
-            raise MeasurementError("The mask leaves no measured pixel. Is its polarity right? True means measured.")
+        if not self.intensities[mask].any():
+            raise MeasurementError(
+                "The mask leaves no measured pixel that is not zero. Is its polarity right? True means measured."
+            )
         step = f"masked {int((~mask).sum())} pixels as unmeasured"
         return self._changed(step, intensities=np.where(mask, self.intensities, 0), measured=mask)
 
@@ -182,7 +190,7 @@ class Measurement:
         A crop reaching over the edge is filled up with unmeasured pixels. Cropping a pattern coarsens the object's
         pixels; it does not cut the object.
         """
-        shape = (size,) * len(self.grid) if isinstance(size, int) else tuple(size)
+        shape = (int(size),) * len(self.grid) if isinstance(size, SupportsInt) else tuple(size)
         if len(shape) != len(self.grid) or min(shape) < SMALLEST:
             raise MeasurementError(
                 f"Cannot crop {self.grid} to {shape}: give {len(self.grid)} sides of at least {SMALLEST} pixels."
@@ -196,6 +204,8 @@ class Measurement:
         there = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, starts, strict=True))
         intensities, measured = np.zeros(shape, np.float32), np.zeros(shape, bool)
         intensities[there], measured[there] = self.intensities[inside], self.measured[inside]
+        if not intensities.any():
+            raise MeasurementError(f"All intensities are zero in the {shape} pixels around the {around} at {middle}.")
         step = f"cropped from {self.grid} to {shape} around the {around} at {middle}"
         return self._changed(step, intensities=intensities, measured=measured)
 
@@ -271,10 +281,12 @@ def simulate(
             f"An object is a 2-D or 3-D array of finite numbers that are not all zero, this is {array.dtype} of shape "
             f"{array.shape}."
         )
-    if oversampling < 2 or oversampling > 16:
+    if not 2 <= oversampling <= 16:
         raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
-    if photons is not None and not photons > 0:
-        raise MeasurementError(f"The number of photons is {photons:g}; it must be above 0.")
+    if photons is not None and not 0 < photons <= MOST_PHOTONS:
+        raise MeasurementError(
+            f"The number of photons is {photons:g}; it must be above 0 and at most {MOST_PHOTONS:g}."
+        )
     grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
     truth = np.zeros(grid, np.complex64)
     truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array

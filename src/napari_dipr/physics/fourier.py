@@ -44,6 +44,10 @@ def replace_magnitude(f: Tensor, amplitudes: Tensor, measured: Tensor | None = N
         Measured ``|F|`` of the same shape, in the square root of the intensities' unit.
     measured
         Boolean mask, broadcastable to ``f``; where it is False, ``f`` stays as it is. None: all is measured.
+
+    Notes
+    -----
+    A coefficient that is exactly 0 has no phase to keep, and stays 0.
     """
     # f·(A/|f|) keeps the phase without an angle and an exponential, which cost several times as much.
     factor = amplitudes / f.abs().clamp_min(TINY)
@@ -96,6 +100,8 @@ def embed_window(window: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 
 def _central_slices(grid: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
+    if any(m > n for n, m in zip(grid, shape, strict=True)):
+        raise ValueError(f"A window of {shape} does not fit into a grid of {grid}.")
     # n//2 lands on m//2, so that a centred zero frequency stays centred.
     starts = [n // 2 - m // 2 for n, m in zip(grid, shape, strict=True)]
     return (..., *(slice(start, start + m) for start, m in zip(starts, shape, strict=True)))

@@ -28,7 +28,7 @@ def errors_of(x: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> 
 
 def _relative(norm, f: Tensor, amplitudes: Tensor, measured: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
     misfit, scale = norm(f.abs() - amplitudes), norm(amplitudes)
-    if measured is not None:
-        misfit, scale = misfit * measured, scale * measured
+    if measured is not None:  # not a product: an unmeasured pixel may hold NaN
+        misfit, scale = torch.where(measured, misfit, 0), torch.where(measured, scale, 0)
     dims = grid_dims(f)
     return misfit.sum(dims) / scale.expand_as(misfit).sum(dims)

@@ -47,14 +47,14 @@ def nmse(estimate: Tensor, truth: Tensor, window: Tensor | None = None) -> tuple
     ----------
     .. [1] R. Manekar et al., "Deep Learning Initialized Phase Retrieval", NeurIPS 2020 workshop, eq. A.1–A.4.
     """
-    a, b = truth.to(torch.complex128), estimate.to(torch.complex128)
+    a, b = _double(truth), _double(estimate)
     dims = grid_dims(a)
     energy_a, energy_b = a.abs().square().sum(dims), b.abs().square().sum(dims)
     fa, fb = forward(a), forward(b)
     if window is None:
         window = torch.ones(a.shape[1:], dtype=torch.bool, device=a.device)
-    fw = forward(window[None].to(torch.complex128))
-    fp = forward(b.abs().square().to(torch.complex128))
+    fw = forward(_double(window[None]))
+    fp = forward(_double(b.abs().square()))
     best, best_full = torch.ones_like(energy_a), torch.ones_like(energy_a)
     for spectrum, power in ((fb, fp), (fb.conj(), fp.conj())):  # the twin's spectrum is the conjugate one
         overlap = backward(fa.conj() * spectrum).abs().square()
@@ -106,7 +106,7 @@ def find_alignment(x: Tensor, reference: Tensor) -> Alignment:
     """
     if x.shape != reference.shape:
         raise ValueError(f"Cannot align arrays of different shapes: {tuple(x.shape)} and {tuple(reference.shape)}.")
-    a, b = reference.to(torch.complex128)[None], x.to(torch.complex128)[None]
+    a, b = _double(reference)[None], _double(x)[None]
     fa, fb = forward(a), forward(b)
     candidates = []
     for is_twin, spectrum in ((False, fa), (True, fa.conj())):
@@ -126,5 +126,10 @@ def find_alignment(x: Tensor, reference: Tensor) -> Alignment:
         twin=is_twin,
         phase=math.atan2(value.imag, value.real),
         scale=size / energy_a if energy_a else 0.0,
-        correlation=size / math.sqrt(energy_a * energy_b) if energy_a * energy_b else 0.0,
+        correlation=min(size / math.sqrt(energy_a * energy_b), 1.0) if energy_a * energy_b else 0.0,
     )
+
+
+def _double(x: Tensor) -> Tensor:
+    # Apple's devices (mps) have no float64: there the comparison is made on the CPU.
+    return (x.cpu() if x.device.type == "mps" else x).to(torch.complex128)

@@ -9,19 +9,23 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from napari_dipr.errors import SupportError
+from napari_dipr.errors import MeasurementError, SupportError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fourier import batchwise, grid_dims, magnitude_projection
+from napari_dipr.physics.fourier import batchwise, forward, grid_dims, magnitude_projection
+
+# A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
+# counting of equations allows (an oversampling ratio of 2 in all).
+MAX_FRACTION = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Measured amplitudes and what is known of the object; batch first.
 
     Attributes
     ----------
     amplitudes
-        ``[batch, *grid]`` real, zero frequency at the corner; 0 where nothing was measured.
+        ``[batch, *grid]`` real, zero frequency at the corner; set to 0 where nothing was measured.
     measured
         Boolean, ``[*grid]`` or ``[batch, *grid]``, True where ``amplitudes`` counts; None where all of it does.
     positive
@@ -32,6 +36,11 @@ class Problem:
     measured: Tensor | None = None
     positive: bool = False
 
+    def __post_init__(self) -> None:
+        # Starts, errors and autocorrelation sum over the whole grid: what was not measured must not enter.
+        if self.measured is not None:
+            object.__setattr__(self, "amplitudes", torch.where(self.measured, self.amplitudes, 0))
+
     @classmethod
     def of(
         cls,
@@ -40,8 +49,17 @@ class Problem:
         positive: bool = False,
         device: torch.device | str = "cpu",
     ) -> "Problem":
-        """Build the problem of one measurement, or of several of one shape as a batch."""
+        """Build the problem of one measurement, or of several of one shape as a batch.
+
+        Raises
+        ------
+        MeasurementError
+            If their shapes differ, or there is none.
+        """
         batch = [measurements] if isinstance(measurements, Measurement) else list(measurements)
+        if len({m.grid for m in batch}) != 1:
+            shapes = ", ".join(str(m.grid) for m in batch) or "none"
+            raise MeasurementError(f"A batch is made of measurements of one shape, these have: {shapes}.")
         amplitudes = torch.from_numpy(np.stack([m.cornered_amplitudes() for m in batch]))
         measured = torch.from_numpy(np.stack([m.cornered_measured() for m in batch]))
         mask = None if bool(measured.all()) else measured.to(device)
@@ -72,7 +90,7 @@ class Problem:
         return ~support | (x.real < 0) if self.positive else ~support
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """How far a solver has come; a run goes on from it.
 
@@ -116,7 +134,8 @@ def as_support(support: ArrayLike, problem: Problem) -> Tensor:
         If it is of another shape, empty, or so large that the measurement cannot determine the object.
     """
     inside = torch.as_tensor(np.asarray(support) != 0) if not isinstance(support, Tensor) else support != 0
-    if tuple(inside.shape[-len(problem.grid) :]) != problem.grid or inside.ndim > len(problem.grid) + 1:
+    one_for_all, one_each = problem.grid, tuple(problem.amplitudes.shape)
+    if tuple(inside.shape) not in (one_for_all, (1, *one_for_all), one_each):
         raise SupportError(
             f"The support has the shape {tuple(inside.shape)}, the measurement {problem.grid}. They must be equal."
         )
@@ -132,11 +151,6 @@ def as_support(support: ArrayLike, problem: Problem) -> Tensor:
     return inside
 
 
-# A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
-# counting of equations allows (an oversampling ratio of 2 in all).
-MAX_FRACTION = 0.5
-
-
 def random_start(problem: Problem, support: Tensor, seed: int | None = 0) -> State:
     """Start from the measured amplitudes with random Fourier phases, cut to the support.
 
@@ -150,14 +164,25 @@ def random_start(problem: Problem, support: Tensor, seed: int | None = 0) -> Sta
 
 
 def start_from(problem: Problem, x: Tensor, support: Tensor) -> State:
-    """Start from an object ``[batch, *grid]``, brought to the measurement's energy."""
+    """Start from an object ``[batch, *grid]``, brought to the measurement's energy.
+
+    Raises
+    ------
+    SupportError
+        If nothing of the object is inside the support: solvers could not leave zero.
+    """
     x = x.to(device=problem.device, dtype=torch.promote_types(problem.amplitudes.dtype, torch.complex64))
     x = problem.project_object(x.expand(problem.amplitudes.shape), support)
+    if not bool((x != 0).flatten(1).any(1).all()):
+        raise SupportError(
+            "Nothing of the start is inside the support. Paint the support over the object, or start at random."
+        )
     return State(_scaled(problem, x), support)
 
 
 def _scaled(problem: Problem, x: Tensor) -> Tensor:
+    # Compared on measured pixels alone: a beam stop may hide most of the object's energy.
+    f = forward(x) if problem.measured is None else torch.where(problem.measured, forward(x), 0)
     dims = grid_dims(x)
-    wanted = problem.amplitudes.square().sum(dims) / problem.amplitudes[0].numel()
-    have = x.abs().square().sum(dims)
+    wanted, have = problem.amplitudes.square().sum(dims), f.abs().square().sum(dims)
     return x * batchwise((wanted / have.clamp_min(1e-30)).sqrt(), x)
