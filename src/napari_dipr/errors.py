@@ -4,6 +4,8 @@ Each message says what was wrong, the value, and what to do. None of these is a 
 generator workers swallow those.
 """
 
+from pydantic import ValidationError
+
 
 class DiprError(Exception):
     """Base of the errors whose message is meant for the person at the screen."""
@@ -35,3 +37,11 @@ class DeviceError(DiprError, LookupError):
 
 class SolverError(DiprError, ArithmeticError):
     """A run that diverged or failed on the device."""
+
+
+def in_words(error: ValidationError) -> str:
+    """Say in one line what pydantic found wrong: field, message, and the value that was given."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc']) or 'the whole'}: {found['msg']} (got {found['input']!r})"
+        for found in error.errors()
+    )
