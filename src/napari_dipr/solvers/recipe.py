@@ -256,7 +256,8 @@ def run(
             done += 1
             wrap = recipe.shrinkwrap
             if wrap is not None and stage.algorithm.searches and (done % wrap.every == 0) and done < total:
-                state = _with_support(state, wrap.update(state, done / searching), state.pinned)
+                support = wrap.update(problem, state, start.support, done / searching)
+                state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
             if record_every and (done % record_every == 0 or done == 1):
                 history = (*history, record())
             now = time.monotonic()

@@ -13,9 +13,10 @@ from napari_dipr.solvers.problem import MAX_FRACTION, Problem, State
 class ShrinkWrap(BaseModel):
     """Every so often, the support becomes where the smoothed object is bright.
 
-    The support's share of the grid stays between ``smallest`` and ``largest``: where the threshold would leave these
-    bounds, that many of the brightest pixels are taken instead. Without the upper one a support can run away while χ²
-    falls.
+    The object is looked at after the magnitude projection: what HIO piles up outside the support is its feedback, not
+    the object, and would let far islands in. The support's size stays within bounds: where the threshold would leave
+    them, that many of the brightest pixels are taken instead. Without the upper ones a support runs away while χ²
+    falls: on a measured crystal it filled a quarter of the grid in a hundred pieces, on simulated ones the error rose.
 
     References
     ----------
@@ -28,12 +29,13 @@ class ShrinkWrap(BaseModel):
     every: int = Field(20, ge=1, le=1000, description="iterations between two updates")
     sigma: float = Field(1.5, ge=0, le=10, description="standard deviation of the first smoothing, pixels")
     sigma_end: float = Field(0.7, ge=0, le=10, description="standard deviation of the last smoothing, pixels")
-    threshold: float = Field(0.1, gt=0, lt=1, description="share of the reference that is inside")
+    threshold: float = Field(0.2, gt=0, lt=1, description="share of the reference that is inside")
     reference: Literal["maximum", "rms"] = Field(
         "maximum", description="what the threshold is a share of: the maximum, or the rms inside the support"
     )
     smallest: float = Field(0.002, ge=0, lt=1, description="smallest share of the grid")
     largest: float = Field(0.25, gt=0, le=MAX_FRACTION, description="largest share of the grid")
+    growth: float = Field(1.2, gt=0, le=1000, description="largest size, as a multiple of the run's first support")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ShrinkWrap":
@@ -45,17 +47,29 @@ class ShrinkWrap(BaseModel):
         """Return the smoothing at a share of the way, 0…1: it falls linearly."""
         return self.sigma + (self.sigma_end - self.sigma) * min(max(progress, 0.0), 1.0)
 
-    def update(self, state: State, progress: float) -> Tensor:
-        """Return the new support ``[batch, *grid]``; pinned pixels are as they were."""
-        brightness = gaussian_blur(state.object.abs(), self.sigma_at(progress))
+    def update(self, problem: Problem, state: State, first: Tensor, progress: float) -> Tensor:
+        """Return the new support ``[batch, *grid]``; pinned pixels are as they were. Two transforms.
+
+        Parameters
+        ----------
+        problem, state
+            Where the run is.
+        first
+            The support that the run began with, ``[batch, *grid]``: what ``growth`` is a multiple of.
+        progress
+            Share of the search that is done, 0…1.
+        """
+        brightness = gaussian_blur(problem.project_magnitude(state.object).abs(), self.sigma_at(progress))
         dims = grid_dims(brightness)
         if self.reference == "maximum":
             reference = brightness.amax(dims)
         else:
             inside = state.support
             reference = ((brightness.square() * inside).sum(dims) / inside.sum(dims).clamp_min(1)).sqrt()
-        level = self.threshold * reference
-        support = brightness > batchwise(_within_bounds(level, brightness, self.smallest, self.largest), brightness)
+        pixels = brightness[0].numel()
+        most = (self.growth * first.sum(dims)).clamp_max(self.largest * pixels)
+        level = _within_bounds(self.threshold * reference, brightness, self.smallest * pixels, most)
+        support = brightness > batchwise(level, brightness)
         if state.pinned is not None:
             support = torch.where(state.pinned, state.support, support)
         return support
@@ -86,15 +100,15 @@ def autocorrelation_support(problem: Problem, threshold: float = 0.04, shrink: f
     rho = gaussian_blur(rho, 1.0)
     # The bound of shrink-wrap holds here too: where noise or a small detector spreads the autocorrelation over the
     # grid, its brightest part must do.
-    return rho > batchwise(_within_bounds(level, rho, 0.0, ShrinkWrap().largest), rho)
+    most = torch.full_like(level, ShrinkWrap().largest * rho[0].numel())
+    return rho > batchwise(_within_bounds(level, rho, 1, most), rho)
 
 
-def _within_bounds(level: Tensor, brightness: Tensor, smallest: float, largest: float) -> Tensor:
-    """Move threshold levels ``[batch]`` so that the share of pixels above each lies within the bounds."""
-    flat = brightness.flatten(1)
-    n = flat.shape[1]
-    fewest, most = max(1, int(smallest * n)), max(1, int(largest * n))
-    # kthvalue counts from below: above the (n − k)-th smallest lie k pixels.
-    upper = flat.kthvalue(max(1, n - fewest), dim=1).values
-    lower = flat.kthvalue(max(1, n - most), dim=1).values
-    return level.clamp(lower, upper)
+def _within_bounds(level: Tensor, brightness: Tensor, fewest: float, most: Tensor) -> Tensor:
+    """Move threshold levels ``[batch]`` so that ``fewest`` to ``most`` (per sample) pixels are above."""
+    descending = brightness.flatten(1).sort(dim=1, descending=True).values
+    # Above the k-th value, counted from 0, lie k pixels.
+    last = descending.shape[1] - 1
+    lower = descending.gather(1, most.long().clamp(1, last)[:, None])[:, 0]
+    upper = descending[:, min(max(1, int(fewest)), last)]
+    return torch.minimum(torch.maximum(level, lower), torch.maximum(upper, lower))
