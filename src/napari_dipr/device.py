@@ -1,21 +1,28 @@
-"""Where the tensors live: the one place that turns a device's name into a device."""
+"""Where the tensors live: the one place that turns a device's name into a device.
+
+Forms list the names before anything needs torch, so the functions import it.
+"""
 
 import gc
-
-import torch
+from typing import TYPE_CHECKING
 
 from napari_dipr.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 def available_devices() -> tuple[str, ...]:
     """Return the kinds of device that this machine has, fastest first."""
+    import torch
+
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return tuple(name for name in NAMES[1:] if has[name])
 
 
-def find_device(name: str = "auto") -> torch.device:
+def find_device(name: str = "auto") -> "torch.device":
     """Return the device called ``name``; ``auto`` is the first of cuda, mps and cpu that is there.
 
     Raises
@@ -23,6 +30,8 @@ def find_device(name: str = "auto") -> torch.device:
     DeviceError
         If the machine has no such device.
     """
+    import torch
+
     there = available_devices()
     kind = name.split(":")[0]
     if name == "auto":
@@ -35,6 +44,8 @@ def find_device(name: str = "auto") -> torch.device:
 
 def release_memory() -> None:
     """Give an accelerator's cached memory back, as after an out-of-memory error."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """From a measurement to a proposal: the network's object, and the support that follows from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_dipr.device import find_device
-from napari_dipr.errors import ModelError
+from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement
+from napari_dipr.networks.spec import ProposalDefaults
 from napari_dipr.networks.unet import UNet
-from napari_dipr.networks.zoo import ModelSpec, ProposalDefaults, describe_model, load_model, model_names
+from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fourier import batchwise, gaussian_blur, grid_dims
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """What a network makes of a measurement.
 
@@ -38,22 +39,6 @@ class Proposal:
     threshold: float
 
 
-def misfit(measurement: Measurement, spec: ModelSpec) -> str | None:
-    """Say why a model cannot be used on a measurement; None where it can."""
-    wanted = spec.network.grid
-    if measurement.grid == wanted:
-        return None
-    return (
-        f"{spec.model.name} is made for patterns of {' × '.join(map(str, wanted))} pixels; this one has "
-        f"{' × '.join(map(str, measurement.grid))}."
-    )
-
-
-def fitting_model(measurement: Measurement) -> str | None:
-    """Return the first model that fits a measurement, or None."""
-    return next((name for name in model_names() if misfit(measurement, describe_model(name)) is None), None)
-
-
 def propose(measurement: Measurement, model: str, *, device: str = "auto", threshold: float | None = None) -> Proposal:
     """Let a model propose an object and its support.
 
@@ -72,16 +57,27 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     ------
     ModelError
         If there is no such model, its weights are damaged, or it does not fit the measurement.
+    SupportError
+        If the threshold is not a share.
     """
     spec = describe_model(model)
     if reason := misfit(measurement, spec):
         raise ModelError(f"{reason} Crop the measurement, or start from the autocorrelation's support.")
+    threshold = spec.proposal.threshold if threshold is None else threshold
+    if not 0 < threshold < 1:
+        raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
     intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None].to(where)
     objects = predict(load_model(model), intensities)
-    threshold = spec.proposal.threshold if threshold is None else threshold
     support = support_of(objects, spec.proposal, threshold)
     return Proposal(objects[0].cpu().numpy(), support[0].cpu().numpy(), model, threshold)
+
+
+def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
+    """Return the proposal with the support that another threshold gives; the network does not run again."""
+    how = describe_model(proposal.model).proposal
+    support = support_of(torch.from_numpy(proposal.object)[None], how, threshold)[0].numpy()
+    return replace(proposal, support=support, threshold=threshold)
 
 
 @torch.inference_mode()

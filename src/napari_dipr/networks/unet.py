@@ -1,30 +1,13 @@
 """The U-Net that maps a folded autocorrelation to an object in its window."""
 
-from typing import Literal
+import math
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_dipr.networks.spec import NetworkSpec
 from napari_dipr.physics.fourier import autocorrelation, batchwise, embed_window, grid_dims
-
-
-class NetworkSpec(BaseModel):
-    """What it takes to build a network: the ``[network]`` table of a ``model.toml``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    architecture: Literal["unet"] = "unet"
-    grid: tuple[int, int] = Field((72, 72), description="pixels of the measurement the network takes")
-    window: tuple[int, int] = Field((36, 36), description="pixels of the window the object is in")
-    width: int = Field(16, ge=4, le=256, description="channels of the first level; doubled at each level below")
-    levels: int = Field(4, ge=2, le=6, description="resolutions, the window's own included")
-    output: Literal["non-negative"] = "non-negative"
-
-    def build(self) -> "UNet":
-        """Return the network with fresh weights."""
-        return UNet(self)
 
 
 class UNet(nn.Module):
@@ -43,12 +26,8 @@ class UNet(nn.Module):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
-        fold = {m // n for m, n in zip(spec.grid, spec.window, strict=True)}
-        if len(fold) != 1 or any(m % n for m, n in zip(spec.grid, spec.window, strict=True)):
-            raise ValueError(f"The grid {spec.grid} must be one whole multiple of the window {spec.window}.")
-        self.fold = fold.pop()
         widths = [spec.width * 2**level for level in range(spec.levels)]
-        inputs = self.fold ** len(spec.window)
+        inputs = spec.fold ** len(spec.window)
         self.down = nn.ModuleList(
             _Block(before, after) for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
         )
@@ -61,7 +40,7 @@ class UNet(nn.Module):
         rho = torch.fft.fftshift(autocorrelation(intensities).real, dims)
         # The origin of the autocorrelation is the object's energy and its largest value.
         rho = rho / rho.amax(dims, keepdim=True).clamp_min(torch.finfo(rho.dtype).tiny)
-        return functional.pixel_unshuffle((rho.sign() * rho.abs().sqrt())[:, None], self.fold)
+        return functional.pixel_unshuffle((rho.sign() * rho.abs().sqrt())[:, None], self.spec.fold)
 
     def forward(self, intensities: Tensor) -> Tensor:
         """Return objects ``[batch, *window]``; see the class."""
@@ -88,11 +67,12 @@ class _Block(nn.Sequential):
     """Two 3×3 convolutions. GroupNorm, because it works at any batch size and with the Jacobian term."""
 
     def __init__(self, before: int, after: int) -> None:
+        groups = math.gcd(after, max(1, after // 8))  # of about eight channels; they must divide the width
         super().__init__(
             nn.Conv2d(before, after, 3, padding=1, bias=False),
-            nn.GroupNorm(max(1, after // 8), after),
+            nn.GroupNorm(groups, after),
             nn.SiLU(inplace=True),
             nn.Conv2d(after, after, 3, padding=1, bias=False),
-            nn.GroupNorm(max(1, after // 8), after),
+            nn.GroupNorm(groups, after),
             nn.SiLU(inplace=True),
         )

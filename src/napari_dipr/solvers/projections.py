@@ -1,15 +1,16 @@
 """Projection algorithms, one step at a time: ER and HIO.
 
 Each is a pydantic model of its options with a ``step``; the loop, shrink-wrap and stopping are in ``recipe``.
+Forms are made of these options before anything needs torch, so this module does without importing it.
 With ``y = P(x)`` the projection onto the measured magnitudes and S the support.
 """
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_dipr.solvers.problem import Problem, State
+if TYPE_CHECKING:
+    from napari_dipr.solvers.problem import Problem, State
 
 
 class Algorithm(BaseModel):
@@ -20,7 +21,7 @@ class Algorithm(BaseModel):
     searches: ClassVar[bool] = True
     """Whether it can leave a local minimum. Shrink-wrap works while an algorithm searches."""
 
-    def step(self, problem: Problem, state: State) -> State:
+    def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state."""
         raise NotImplementedError
 
@@ -36,7 +37,7 @@ class ER(Algorithm):
     searches: ClassVar[bool] = False
     name: Literal["er"] = "er"
 
-    def step(self, problem: Problem, state: State) -> State:
+    def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
         y = problem.project_magnitude(state.object)
         return state.advance(problem.project_object(y, state.support), ffts=2)
@@ -53,10 +54,10 @@ class HIO(Algorithm):
     name: Literal["hio"] = "hio"
     beta: float = Field(0.9, gt=0, le=2, description="feedback of what lies outside the support (0…2, usually 0.9)")
 
-    def step(self, problem: Problem, state: State) -> State:
+    def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
         y = problem.project_magnitude(state.object)
         outside = problem.breaks_constraint(y, state.support)
         if problem.positive:
             y = y.real.to(y.dtype)
-        return state.advance(torch.where(outside, state.object - self.beta * y, y), ffts=2)
+        return state.advance((state.object - self.beta * y).where(outside, y), ffts=2)

@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from napari_dipr.errors import RecipeError, SolverError
+from napari_dipr.errors import RecipeError, SolverError, in_words
 from napari_dipr.physics.metrics import errors_of
+from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, as_support
 from napari_dipr.solvers.projections import ER, HIO
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
+
+MOST_ITERATIONS = 1_000_000
 
 AnyAlgorithm = Annotated[ER | HIO | ALM, Field(discriminator="name")]
 ALGORITHMS: dict[str, type[ER] | type[HIO] | type[ALM]] = {"er": ER, "hio": HIO, "alm": ALM}
@@ -33,12 +36,12 @@ class Stage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     algorithm: AnyAlgorithm
-    iterations: int = Field(ge=1, le=1_000_000)
+    iterations: int = Field(ge=1, le=MOST_ITERATIONS)
 
     def __str__(self) -> str:
         """Return the compact text, such as ``hio(beta=0.8)*300``."""
         changed = self.algorithm.model_dump(exclude={"name"}, exclude_defaults=True)
-        options = ",".join(f"{key}={value:g}" for key, value in changed.items())
+        options = ",".join(f"{key}={value}" for key, value in changed.items())
         return f"{self.algorithm.name}{f'({options})' if options else ''}*{self.iterations}"
 
 
@@ -60,7 +63,9 @@ class Recipe(BaseModel):
         return " + ".join(str(stage) for stage in self.stages)
 
     @classmethod
-    def parse(cls, text: str, *, iterations: int | None = None, shrinkwrap: ShrinkWrap | None = None) -> "Recipe":
+    def parse(
+        cls, text: str, *, iterations: int | None = None, shrinkwrap: ShrinkWrap | None = None, **options: float
+    ) -> "Recipe":
         """Read a preset's name (``hio``, ``alm``) or the compact text.
 
         Parameters
@@ -69,9 +74,11 @@ class Recipe(BaseModel):
             A preset, or stages joined by ``+``: ``name*iterations`` with options in brackets where they are not the
             defaults, such as ``hio(beta=0.8)*300 + er*50``.
         iterations
-            Iterations of a preset in all; its last tenth is ER. The text states its own.
+            Iterations of a preset in all, of which the last tenth of ``hio`` are ER. The text states its own.
         shrinkwrap
             As in :class:`Recipe`.
+        **options
+            Of a preset's algorithm, such as ``beta``.
 
         Raises
         ------
@@ -80,13 +87,18 @@ class Recipe(BaseModel):
         """
         text = text.strip().lower()
         if text in PRESETS:
-            return cls(stages=PRESETS[text](iterations or PRESET_ITERATIONS), shrinkwrap=shrinkwrap)
-        if iterations is not None:
-            raise RecipeError(f"The recipe {text!r} states its own iterations: leave out {iterations}.")
+            iterations = ITERATIONS if iterations is None else iterations
+            if not 1 <= iterations <= MOST_ITERATIONS:
+                raise RecipeError(f"{iterations} iterations were asked for; it must be 1 to {MOST_ITERATIONS}.")
+            return cls(stages=PRESETS[text](iterations, **options), shrinkwrap=shrinkwrap)
+        if iterations is not None or options:
+            given = [
+                f"{key}={value:g}" for key, value in {"iterations": iterations, **options}.items() if value is not None
+            ]
+            raise RecipeError(
+                f"The recipe {text!r} states its own iterations and options: leave out {', '.join(given)}."
+            )
         return cls(stages=tuple(_stage(part) for part in text.split("+")), shrinkwrap=shrinkwrap)
-
-
-PRESET_ITERATIONS = 300
 
 
 def _finished(algorithm: AnyAlgorithm, iterations: int) -> tuple[Stage, ...]:
@@ -95,9 +107,9 @@ def _finished(algorithm: AnyAlgorithm, iterations: int) -> tuple[Stage, ...]:
     return (*stages, Stage(algorithm=ER(), iterations=last)) if last else tuple(stages)
 
 
-PRESETS: dict[str, Callable[[int], tuple[Stage, ...]]] = {
-    "hio": lambda n: _finished(HIO(), n),
-    "alm": lambda n: (Stage(algorithm=ALM(), iterations=n),),
+PRESETS: dict[str, Callable[..., tuple[Stage, ...]]] = {
+    "hio": lambda n, **options: _finished(HIO(**options), n),
+    "alm": lambda n, **options: (Stage(algorithm=ALM(**options), iterations=n),),
 }
 
 _STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d+)\s*")
@@ -109,11 +121,19 @@ def _stage(text: str) -> Stage:
     match = _STAGE.fullmatch(text)
     if match is None or match["name"] not in ALGORITHMS:
         raise RecipeError(f"The recipe's part {text.strip()!r} was not understood. {known}")
+    options = {}
+    for pair in (match["options"] or "").replace(" ", "").split(","):
+        key, equals, value = pair.partition("=")
+        if pair and not (key and equals and value):
+            raise RecipeError(f"The recipe's part {text.strip()!r} has {pair!r} where OPTION=VALUE is expected.")
+        if pair:
+            options[key] = value
     try:
-        options = dict(pair.split("=") for pair in (match["options"] or "").replace(" ", "").split(",") if pair)
         return Stage(algorithm=ALGORITHMS[match["name"]](**options), iterations=int(match["iterations"]))
-    except (ValueError, ValidationError) as error:
-        raise RecipeError(f"The recipe's part {text.strip()!r} has options that do not fit: {error}") from error
+    except ValidationError as error:
+        raise RecipeError(
+            f"The recipe's part {text.strip()!r} has options that do not fit: {in_words(error)}."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -133,10 +153,10 @@ class Controls:
     Attributes
     ----------
     edit
-        What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is. These
-        pixels are pinned: shrink-wrap will not undo them.
+        What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is.
+        These pixels are pinned: shrink-wrap will not undo them.
     beta
-        Feedback of the algorithms that have one.
+        Feedback of the algorithms that have one, from now on and in later stages.
     stop
         End the run after this iteration, with what there is.
     """
@@ -207,7 +227,8 @@ def run(
     Parameters
     ----------
     problem, recipe, start
-        What to solve, how, and from where.
+        What to solve, how, and from where: a start, or the state of an earlier run, of which object, support and pins
+        are taken over. The algorithm itself starts afresh (ALM's multipliers at 0).
     interval
         Seconds between two yields, at least. The first comes after the first iteration.
     record_every
@@ -226,40 +247,40 @@ def run(
     ------
     SolverError
         If the iterate is no longer finite.
+    SupportError, RecipeError
+        If an edit leaves no support or too large a one, or β is out of bounds. The run is over then; the state of the
+        last iterate is whole, and another run can go on from it.
     """
     state, ended = replace(start, memory=None), "all iterations done"
     history: tuple[Record, ...] = ()
     began = yielded = time.monotonic()
     beta: float | None = None
-    first = state.iteration
-    total, done = recipe.iterations, 0
+    total, done, stopped = recipe.iterations, 0, False
     searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
 
-    def record() -> Record:
+    def look() -> tuple[Record, Tensor, Tensor, Tensor]:
         solution = problem.project_object(state.object, state.support)
-        chi2, r = (float(e.mean()) for e in errors_of(solution, problem.amplitudes, problem.measured))
-        if chi2 != chi2 or chi2 == float("inf"):
+        chi2, r = errors_of(solution, problem.amplitudes, problem.measured)
+        if not bool(chi2.isfinite().all()):
             raise SolverError(
                 f"The iterate is no longer finite at iteration {state.iteration}: the run diverged. Check the "
                 "measurement for absurd values, or take a smaller β."
             )
         pixels = float(state.support.sum()) / len(state.support)
-        return Record(state.iteration, chi2, r, pixels)
+        return Record(state.iteration, float(chi2.mean()), float(r.mean()), pixels), solution, chi2, r
 
     for stage in recipe.stages:
         state = replace(state, memory=None)
-        algorithm = stage.algorithm
+        stage = _with_beta(stage, beta)
         for _ in range(stage.iterations):
-            if beta is not None and isinstance(algorithm, HIO):
-                algorithm = algorithm.model_copy(update={"beta": beta})
-            state = algorithm.step(problem, state)
+            state = stage.algorithm.step(problem, state)
             done += 1
             wrap = recipe.shrinkwrap
             if wrap is not None and stage.algorithm.searches and (done % wrap.every == 0) and done < total:
                 support = wrap.update(problem, state, start.support, done / searching)
                 state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
             if record_every and (done % record_every == 0 or done == 1):
-                history = (*history, record())
+                history = (*history, look()[0])
             now = time.monotonic()
             if done == 1 or now - yielded >= interval:
                 yielded = now
@@ -269,17 +290,17 @@ def run(
                     if controls.edit is not None:
                         state = _edited(problem, state, controls.edit)
                     beta = controls.beta if controls.beta is not None else beta
-                    if controls.stop:
-                        ended = f"stopped after {done} of {total} iterations"
-                        break
-        if ended.startswith("stopped"):
+                    stage = _with_beta(stage, beta)
+                    stopped = controls.stop
+            if stopped:
+                break
+        if stopped:
+            ended = f"stopped after {done} of {total} iterations"
             break
 
-    if not history or history[-1].iteration != state.iteration:
-        history = (*history, record())
-    solution = problem.project_object(state.object, state.support)
-    chi2, r = errors_of(solution, problem.amplitudes, problem.measured)
-    assert state.iteration == first + done
+    last, solution, chi2, r = look()
+    # An edit after the last iteration makes what was recorded of it untrue.
+    history = (*(h for h in history if h.iteration != last.iteration), last)
     return Reconstruction(solution, state.support, chi2, r, history, state, time.monotonic() - began, ended)
 
 
@@ -291,6 +312,15 @@ def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Rec
             next(steps)
         except StopIteration as end:
             return end.value
+
+
+def _with_beta(stage: Stage, beta: float | None) -> Stage:
+    if beta is None or not isinstance(stage.algorithm, HIO):
+        return stage
+    try:
+        return stage.model_copy(update={"algorithm": HIO(**{**stage.algorithm.model_dump(), "beta": beta})})
+    except ValidationError as error:
+        raise RecipeError(f"The feedback β does not fit: {in_words(error)}.") from error
 
 
 def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:

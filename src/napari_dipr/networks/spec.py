@@ -1,0 +1,103 @@
+"""What a model is: the tables of its ``model.toml``. Reading them needs no torch."""
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_dipr.errors import ModelError, in_words
+
+if TYPE_CHECKING:
+    from napari_dipr.networks.unet import UNet
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSpec(_Table):
+    """What it takes to build a network: the ``[network]`` table of a ``model.toml``."""
+
+    architecture: Literal["unet"] = "unet"
+    grid: tuple[Side, Side] = Field((72, 72), description="pixels of the measurement the network takes")
+    window: tuple[Side, Side] = Field((36, 36), description="pixels of the window the object is in")
+    width: int = Field(16, ge=4, le=256, description="channels of the first level; doubled at each level below")
+    levels: int = Field(4, ge=2, le=6, description="resolutions, the window's own included")
+    output: Literal["non-negative"] = "non-negative"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NetworkSpec":
+        if len({m / n for m, n in zip(self.grid, self.window, strict=True)}) != 1 or self.grid[0] % self.window[0]:
+            raise ValueError(f"the grid {self.grid} must be one whole multiple of the window {self.window}")
+        if min(self.window) < 2 ** (self.levels - 1):
+            raise ValueError(f"the window {self.window} cannot be halved {self.levels - 1} times")
+        return self
+
+    @property
+    def fold(self) -> int:
+        """How many times the window goes into each side of the grid."""
+        return self.grid[0] // self.window[0]
+
+    def build(self) -> "UNet":
+        """Return the network with fresh weights. Describing a model needs no torch, building it does."""
+        from napari_dipr.networks.unet import UNet
+
+        return UNet(self)
+
+
+class About(_Table):
+    """The ``[model]`` table: what it is called and what it is for."""
+
+    name: str
+    purpose: str
+
+
+class ProposalDefaults(_Table):
+    """The ``[proposal]`` table: how the support follows from the network's amplitude."""
+
+    median: Literal[1, 3, 5, 7, 9] = Field(1, description="side of the median filter, pixels; 1 for none")
+    sigma: float = Field(0.7, ge=0, le=5, description="standard deviation of the smoothing, pixels")
+    threshold: float = Field(0.1, gt=0, lt=1, description="share of the maximum that is inside")
+
+
+class TrainingSpec(_Table):
+    """The ``[training]`` table."""
+
+    objects: Literal["fashion-mnist"]
+    loss: Literal["passive"]
+    batch_size: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    seed: int = 0
+
+
+class ModelSpec(_Table):
+    """A whole ``model.toml``."""
+
+    model: About
+    network: NetworkSpec
+    proposal: ProposalDefaults = ProposalDefaults()
+    training: TrainingSpec
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelSpec":
+        """Read a ``model.toml``.
+
+        Raises
+        ------
+        ModelError
+            If there is none or it does not say what it should.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise ModelError(f"There is no {path}. Give the path of a model.toml.") from error
+        except ValidationError as error:
+            raise ModelError(f"{path} does not describe a model: {in_words(error)}.") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ModelError(f"{path} does not describe a model: {error}.") from error

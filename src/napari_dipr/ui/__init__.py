@@ -1,0 +1,1 @@
+"""The window: one state per viewer, the thread work, and one panel a file."""

@@ -1,0 +1,43 @@
+"""Open napari with the workflow docked."""
+
+from typing import Any
+
+import napari
+
+from napari_dipr.ui.session import session_of
+from napari_dipr.ui.workflow import Workflow
+
+PLUGIN = "napari-dipr"
+
+
+def open_window(source: str | None = None) -> tuple["napari.Viewer", Workflow]:
+    """Return a viewer with the workflow docked, and ``source`` loaded: a file, or ``sample:fashion-K``.
+
+    Raises
+    ------
+    DiprError
+        If the source cannot be read.
+    """
+    loaded = _load(source) if source is not None else None
+    viewer = napari.Viewer(title="napari-dipr")
+    _, workflow = viewer.window.add_plugin_dock_widget(PLUGIN, "Phase retrieval")
+    viewer.window.resize(1440, 900)
+    if loaded is not None:
+        session_of(viewer).use(*loaded)
+    return viewer, workflow
+
+
+def open_gui(source: str | None = None) -> None:
+    """Open the window and stay until it is closed."""
+    open_window(source)
+    napari.run()
+
+
+def _load(source: str) -> tuple[Any, ...]:
+    if source.startswith("sample:"):
+        from napari_dipr.samples import sample
+
+        return sample(source.removeprefix("sample:"))
+    from napari_dipr.io.read import read
+
+    return (read(source),)

@@ -1,0 +1,192 @@
+"""What lies where on napari's canvas.
+
+Pattern and object live in two spaces: drawn over each other they would mislead. Four pictures of one size stand side
+by side instead, each under a caption::
+
+    measurement   first guess (network or autocorrelation)
+    amplitude     phase                                      of the object, streaming
+
+The mask lies over the measurement, the support over the object's amplitude. There is one layer a quantity; a layer that
+a person removes is made anew when its quantity next changes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+TAG = "napari-dipr"
+GAP = 0.14
+CELLS = {
+    "measurement": (0, 0),
+    "mask": (0, 0),
+    "guess": (0, 1),
+    "amplitude": (1, 0),
+    "support": (1, 0),
+    "phase": (1, 1),
+}
+SUPPORT_COLOUR = "#00e5ff"
+MASK_COLOUR = "#ff9500"
+FRAME_COLOUR = "#3c434a"
+
+
+class Canvas:
+    """The layers that one measurement has in a viewer.
+
+    Parameters
+    ----------
+    viewer
+        A napari viewer.
+    name
+        The measurement's; all layer names begin with it.
+    grid
+        Shape of the measurement, and of the object.
+    """
+
+    def __init__(self, viewer: Any, name: str, grid: Sequence[int]) -> None:
+        self.viewer, self.name, self.grid = viewer, name, tuple(grid)
+        self._captions: dict[tuple[int, int], str] = {}
+
+    def find(self, role: str) -> Layer | None:
+        """Return the layer of a role, unless it was removed."""
+        return next((layer for layer in self.viewer.layers if layer.metadata.get(TAG) == self._tag(role)), None)
+
+    def adopt(self, layer: Layer, role: str, caption: str) -> None:
+        """Take a layer that is there already for a role."""
+        layer.metadata[TAG] = self._tag(role)
+        layer.translate = self._place(role)
+        self._caption(role, caption)
+
+    def show_image(
+        self,
+        role: str,
+        data: NDArray[Any],
+        caption: str,
+        *,
+        colormap: str = "inferno",
+        limits: tuple[float, float] | None = None,
+    ) -> Image:
+        """Show data as the image of a role: the layer that is there gets new data, and new limits where given."""
+        layer = self.find(role)
+        limits = limits or _limits(data)
+        if isinstance(layer, Image):
+            layer.data = data
+            if limits != tuple(layer.contrast_limits):
+                layer.contrast_limits_range = limits
+                layer.contrast_limits = limits
+        else:
+            layer = self.viewer.add_image(
+                data,
+                name=f"{self.name} · {caption}",
+                colormap=colormap,
+                contrast_limits=limits,
+                interpolation2d="nearest",
+                **self._where(role),
+            )
+            self._below_labels(layer)
+            # Most of an object's picture is black: a frame shows where it ends.
+            layer.bounding_box.visible, layer.bounding_box.points = True, False
+            layer.bounding_box.line_color, layer.bounding_box.line_thickness = FRAME_COLOUR, 1
+        self._caption(role, caption)
+        return layer
+
+    def show_labels(self, role: str, inside: NDArray[np.bool_], caption: str, colour: str) -> Labels:
+        """Show a mask as the labels layer of a role, 1 inside. One that is there keeps its undo history."""
+        layer = self.find(role)
+        if isinstance(layer, Labels):
+            layer.data[...] = inside
+            layer.refresh()
+            return layer
+        layer = self.viewer.add_labels(
+            inside.astype(np.uint8),
+            name=f"{self.name} · {caption}",
+            colormap=DirectLabelColormap(color_dict={0: "transparent", 1: colour, None: colour}),
+            **self._where(role),
+        )
+        layer.brush_size = max(3, round(min(self.grid) / 24))
+        layer.opacity = 0.9
+        layer.contour = 1
+        return layer
+
+    def hide(self) -> None:
+        """Put these layers out of sight; they stay in the list."""
+        for layer in self.viewer.layers:
+            if (layer.metadata.get(TAG) or ("", ""))[0] == self.name:
+                layer.visible = False
+
+    def _tag(self, role: str) -> tuple[str, str]:
+        return (self.name, role)
+
+    def _place(self, role: str) -> tuple[float, ...]:
+        row, column = CELLS[role]
+        height, width = self.grid[-2:]
+        step = (1 + GAP) * max(height, width)
+        return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
+
+    def _where(self, role: str) -> dict[str, Any]:
+        return {
+            "translate": self._place(role),
+            "units": ("pixel",) * len(self.grid),
+            "axis_labels": ("z", "y", "x")[-len(self.grid) :],
+            "metadata": {TAG: self._tag(role)},
+        }
+
+    def _below_labels(self, layer: Layer) -> None:
+        # A picture that is made after the support must not lie on top of it.
+        labels = [i for i, other in enumerate(self.viewer.layers) if isinstance(other, Labels)]
+        if labels and self.viewer.layers.index(layer) > labels[0]:
+            selected = set(self.viewer.layers.selection)
+            self.viewer.layers.move(self.viewer.layers.index(layer), labels[0])
+            self.viewer.layers.selection = selected
+
+    def _caption(self, role: str, text: str) -> None:
+        if self._captions.get(CELLS[role]) == text and self.find("captions") is not None:
+            return
+        is_new = CELLS[role] not in self._captions
+        self._captions[CELLS[role]] = text
+        if len(self.grid) == 2:  # text among volumes would turn with them
+            self._write_captions()
+        if is_new:
+            self.viewer.reset_view()
+
+    def _write_captions(self) -> None:
+        height = self.grid[-1]
+        places = {cell: name for name, cell in reversed(CELLS.items())}
+        positions = [
+            (self._place(places[cell])[0] - 0.02 * height, self._place(places[cell])[1]) for cell in self._captions
+        ]
+        texts = list(self._captions.values())
+        layer = self.find("captions")
+        if isinstance(layer, Points):
+            self.viewer.layers.remove(layer)
+        selected = set(self.viewer.layers.selection)
+        self.viewer.add_points(
+            np.asarray(positions, float),
+            name=f"{self.name} · captions",
+            features={"caption": texts},
+            text={"string": "{caption}", "anchor": "upper_left", "color": "#b0b8c0", "size": 11},
+            size=0.01,
+            canvas_size_limits=(0, 100),
+            face_color="transparent",
+            border_width=0,
+            units=("pixel",) * 2,
+            axis_labels=("y", "x"),
+            metadata={TAG: self._tag("captions")},
+        )
+        self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
+        self.viewer.layers.selection = selected & set(self.viewer.layers)
+
+
+def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return intensities as people look at them: log10, down to a floor seven decades below the brightest."""
+    top = float(intensities.max())
+    lowest = float(intensities[intensities > 0].min()) if top > 0 else 1.0
+    return np.log10(np.maximum(intensities, max(lowest, 1e-7 * top))).astype(np.float32)
+
+
+def _limits(data: NDArray[Any]) -> tuple[float, float]:
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    return (low, high) if high > low else (low, low + 1.0)

@@ -1,0 +1,77 @@
+"""The demo: the workflow on a sample, in its window; or without a person, through the same widgets."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_dipr.errors import DiprError
+from napari_dipr.ui.app import open_gui, open_window
+from napari_dipr.ui.workflow import Workflow
+
+SAMPLE = "sample:fashion-0"
+PATIENCE = 300.0  # seconds for one step, on a slow machine that imports torch for the first time
+
+
+def run_demo(headless: bool, output: Path) -> None:
+    """Open napari with a sample and the workflow docked; ``headless`` goes through it and writes to ``output``."""
+    if not headless:
+        open_gui(SAMPLE)
+        return
+    viewer, workflow = open_window(SAMPLE)
+    try:
+        go_through(viewer, workflow, output)
+    finally:
+        viewer.close()
+
+
+def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> list[Path]:
+    """Propose, edit by hand, refine, export, and take a picture of the window; return what was written."""
+    output.mkdir(parents=True, exist_ok=True)
+    session, run = workflow.session, workflow.session.refinement
+    workflow.support.propose_button.click()
+    _wait(lambda: session.support_layer is not None, "the network's proposal")
+    _edit(session.support_layer)
+    _wait(lambda: session.is_edited, "the edit")
+    print_picture = output / "1-support.png"
+    viewer.screenshot(str(print_picture), canvas_only=False, flash=False)
+
+    workflow.refine.bar.start.click()
+    _wait(lambda: run.state == "idle" and run.snapshot is not None and run.snapshot.ended is not None, "the refinement")
+
+    workflow.export.folder.value = output
+    written: list[Path] = []
+    session.exported.connect(lambda paths: written.extend(paths.values()))
+    workflow.export.export_button.click()
+    _wait(lambda: len(written) == 3, "the export")
+    picture = output / "2-refined.png"
+    viewer.screenshot(str(picture), canvas_only=False, flash=False)
+    return [*written, print_picture, picture]
+
+
+def _edit(support) -> None:  # type: ignore[no-untyped-def]
+    """Do what a person would: brush away what hangs off, and fill a gap in the outline."""
+    inside = np.asarray(support.data) > 0
+    rows, columns = np.nonzero(inside)
+    top, left = int(rows.min()), int(columns[rows == rows.min()].mean())
+    support.brush_size = 3
+    support.mode = "erase"
+    support.paint((top, left), 0)
+    support.mode = "paint"
+    bottom, right = int(rows.max()), int(columns[rows == rows.max()].mean())
+    support.paint((bottom, right), 1)
+
+
+def _wait(done: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while not done():
+        QApplication.processEvents()
+        time.sleep(0.005)
+        if time.monotonic() > until:
+            raise DiprError(f"The demo waited {PATIENCE:.0f} s for {what} in vain. The notifications tell more.")
+    for _ in range(20):
+        QApplication.processEvents()
+        time.sleep(0.005)

@@ -1,0 +1,58 @@
+"""The Export panel: the reconstruction as TIFF, with its history inside."""
+
+import re
+from pathlib import Path
+
+import napari
+from magicgui.widgets import FileEdit, LineEdit
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_dipr.ui.forms import Form, button, remark
+from napari_dipr.ui.session import session_of
+
+
+class ExportPanel(QWidget):
+    """Choose a folder and write amplitude, phase and support."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.session = session = session_of(viewer)
+        self.folder = FileEdit(
+            mode="d", value=Path.home() / "napari-dipr", label="folder", tooltip="Made where it is missing"
+        )
+        self.name = LineEdit(label="name", tooltip="What the files' names begin with")
+        self.export_button = button(
+            "Export TIFF", "Write amplitude, phase and support, with all settings inside", self._export
+        )
+        self.state = remark("Amplitude and phase as 32-bit, support as 8-bit TIFF; ImageJ opens them.")
+        form = Form()
+        form.add(self.folder, self.name)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.export_button)
+        layout.addWidget(self.state)
+        layout.addStretch()
+        self.summary = ""
+        session.measurement_changed.connect(self._measurement_changed)
+        session.refinement.advanced.connect(self._enable)
+        session.refinement.changed.connect(self._enable)
+        self._measurement_changed()
+
+    def _measurement_changed(self) -> None:
+        measurement = self.session.measurement
+        if measurement is not None:
+            self.name.value = re.sub(r"[^\w.-]+", "-", measurement.name).strip("-.") or "reconstruction"
+        self.summary = ""
+        self._enable()
+
+    def _enable(self) -> None:
+        self.export_button.setEnabled(self.session.refinement.snapshot is not None)
+
+    def _export(self) -> None:
+        self.session.export(Path(self.folder.value).expanduser(), self.name.value, self._exported)
+
+    def _exported(self, paths: dict[str, Path]) -> None:
+        folder = next(iter(paths.values())).parent
+        self.summary = f"in {folder.name}"
+        self.state.setText(f"Written to {folder}: {', '.join(path.name for path in paths.values())}")
+        self.session.exported.emit(paths)

@@ -1,0 +1,94 @@
+"""Small parts of forms: widgets from the fields of option models, lists of layers, errors told to the person."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from magicgui.widgets import ComboBox, FloatSpinBox, SpinBox
+from napari.layers import Layer
+from napari.utils.notifications import show_error
+from pydantic import BaseModel
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from napari_dipr.errors import DiprError
+
+
+def told(action: Callable[..., Any]) -> Callable[..., None]:
+    """Make an action of a button tell its :class:`DiprError` as a notification."""
+
+    @wraps(action)
+    def told_action(*arguments: Any, **options: Any) -> None:
+        try:
+            action(*arguments, **options)
+        except DiprError as error:
+            show_error(str(error))
+
+    return told_action
+
+
+def number_for(model: type[BaseModel], name: str, label: str, step: float | None = None) -> FloatSpinBox | SpinBox:
+    """Return a number box with the default, bounds and description that a model's field has."""
+    field = model.model_fields[name]
+    bounds: dict[str, float] = {}
+    for constraint in field.metadata:
+        for key in ("ge", "gt", "le", "lt"):
+            if hasattr(constraint, key):
+                bounds[key] = getattr(constraint, key)
+    whole = field.annotation is int
+    kind = SpinBox if whole else FloatSpinBox
+    step = step or (1 if whole else 0.05)
+    low = bounds.get("ge", bounds.get("gt", 0) + (0 if "gt" not in bounds else step))
+    high = bounds.get("le", bounds.get("lt", 1_000_000) - (0 if "lt" not in bounds else step))
+    return kind(value=field.default, min=low, max=high, step=step, label=label, tooltip=field.description or "")
+
+
+def layer_choice(viewer: Any, kind: type[Layer], label: str, tooltip: str, accept: Callable[[Any], bool]) -> ComboBox:
+    """Return a list of the viewer's layers of a kind that follows the layer list."""
+    box = ComboBox(
+        choices=lambda widget: [
+            (layer.name, layer) for layer in viewer.layers if type(layer) is kind and accept(layer)
+        ],
+        nullable=True,
+        label=label,
+        tooltip=tooltip,
+    )
+    for event in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered):
+        event.connect(lambda event: box.reset_choices())
+    return box
+
+
+class Form(QFormLayout):
+    """Rows of a label and a widget of magicgui; the tooltip is on both."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setVerticalSpacing(4)
+        self.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+
+    def add(self, *widgets: Any) -> None:
+        """Add a row for each magicgui widget."""
+        for widget in widgets:
+            label = QLabel(widget.label)
+            label.setToolTip(widget.tooltip or "")
+            widget.native.setMinimumWidth(60)
+            self.addRow(label, widget.native)
+
+
+def button(text: str, tooltip: str, action: Callable[..., Any]) -> QPushButton:
+    """Return a push button whose errors are told."""
+    pressed = told(action)
+    result = QPushButton(text)
+    result.setToolTip(tooltip)
+    result.clicked.connect(lambda checked=False: pressed())
+    return result
+
+
+def remark(text: str = "") -> QLabel:
+    """Return a line of small print that wraps."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    label.setObjectName("remark")
+    label.setStyleSheet("QLabel#remark { font-size: 11px; }")
+    return label

@@ -1,0 +1,268 @@
+"""The Measurement panel: from a layer, a file or a picture to a measurement."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_dipr.errors import DiprError
+from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
+from napari_dipr.ui.canvas import TAG
+from napari_dipr.ui.forms import Form, button, layer_choice, remark, told
+from napari_dipr.ui.session import session_of
+
+FILES = "Patterns (*.tif *.tiff *.npy *.npz *.h5 *.hdf5 *.cxi *.nxs);;All files (*)"
+
+
+class MeasurementPanel(QWidget):
+    """Choose data, say what they are, and make a measurement of them."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.session = session = session_of(viewer)
+        self._file: Any = None
+
+        self.layer = layer_choice(
+            session.viewer,
+            Image,
+            "layer",
+            "An image layer with measured intensities or amplitudes",
+            lambda layer: TAG not in layer.metadata,
+        )
+        self.open_button = button("Open file…", "Read a pattern from TIFF, NPY, NPZ or HDF5", self._choose_file)
+        self.found = remark("Choose a layer, open a file, or take File › Open Sample › Phase retrieval.")
+        self.key = LineEdit(label="array", tooltip="Name of the array in an NPZ or HDF5 file; empty: found by itself")
+        self.frame = SpinBox(
+            value=-1,
+            min=-1,
+            max=1_000_000,
+            label="frame",
+            tooltip="Frame of a stack, from 0; −1 takes the whole volume",
+        )
+        self.kind = ComboBox(
+            choices=["intensity", "amplitude"], label="values are", tooltip="Intensity |F|² (counts), or amplitude |F|"
+        )
+        self.zero_frequency = ComboBox(
+            choices=["guess", "centre", "corner"],
+            label="zero frequency",
+            tooltip="Where the direct beam is: in the middle of the array, or at its corner [0, 0]",
+        )
+        self.mask = layer_choice(
+            session.viewer,
+            Labels,
+            "unmeasured",
+            "A labels layer: what is painted in it was not measured (beamstop, gaps, hot pixels)",
+            lambda layer: TAG not in layer.metadata or layer.metadata[TAG][1] == "mask",
+        )
+        self.mask_file = LineEdit(label="mask file", tooltip="A file that is true or 1 where pixels were measured")
+        self.leave_out = CheckBox(
+            value=True, label="leave out bad", tooltip="Take NaN, negative and saturated pixels as unmeasured"
+        )
+        self.threshold = FloatSpinBox(
+            value=0, min=0, max=1e12, step=1, label="threshold", tooltip="Intensities below this count as 0"
+        )
+        self.crop = SpinBox(
+            value=0,
+            min=0,
+            max=8192,
+            step=2,
+            label="crop",
+            tooltip="Side of a square or cube to cut out, pixels; 0: all",
+        )
+        self.around = ComboBox(choices=["peak", "centre"], label="around", tooltip="What the crop is centred on")
+        self.use_button = button("Use as measurement", "Make a measurement of these data and show it", self._use)
+
+        form = Form()
+        form.add(self.layer)
+        form.addRow("", self.open_button)
+        form.addRow(self.found)
+        form.add(self.key, self.frame, self.kind, self.zero_frequency, self.mask, self.mask_file, self.leave_out)
+        form.add(self.threshold, self.crop, self.around)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.use_button)
+        layout.addWidget(self._simulation())
+        layout.addStretch()
+
+        self.layer.changed.connect(told(self._layer_chosen))
+        for widget in (self.key, self.frame):
+            widget.changed.connect(told(self._file_again))
+        self._show_for_file(False)
+
+    def _simulation(self) -> QCollapsible:
+        self.picture = layer_choice(
+            self.session.viewer,
+            Image,
+            "picture",
+            "Any image layer: the object whose pattern is simulated",
+            lambda layer: TAG not in layer.metadata,
+        )
+        self.oversampling = FloatSpinBox(
+            value=2,
+            min=2,
+            max=16,
+            step=0.5,
+            label="oversampling",
+            tooltip="Side of the pattern over that of the object",
+        )
+        self.photons = FloatSpinBox(
+            value=0, min=0, max=1e15, step=1e6, label="photons", tooltip="In the whole pattern; 0: no noise"
+        )
+        form = Form()
+        form.add(self.picture, self.oversampling, self.photons)
+        form.addRow(
+            "", button("Simulate", "Make the pattern of this picture, and use it as measurement", self._simulate)
+        )
+        inner = QWidget()
+        inner.setLayout(form)
+        section = QCollapsible("Simulate from a picture")
+        section.addWidget(inner)
+        return section
+
+    # --- sources -----------------------------------------------------------------------------------------------------
+
+    def open(self, path: str | Path) -> None:
+        """Read a file, off the main thread; it is used when *Use as measurement* is pressed."""
+        key, frame = self.key.value or None, self.frame.value
+
+        def job() -> Any:
+            from napari_dipr.io.arrays import load_array
+
+            return load_array(path, key=key, frame=frame if frame >= 0 else None)
+
+        self.session.do(job, lambda loaded: self._file_read(path, loaded), f"Reading {Path(path).name}")
+
+    def _choose_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a pattern", filter=FILES)
+        if path:
+            self.key.value, self.frame.value = "", -1
+            self.open(path)
+
+    def _file_again(self, value: Any = None) -> None:
+        if self._file is not None:
+            self.open(self._file[0])
+
+    def _file_read(self, path: str | Path, loaded: Any) -> None:
+        self._file = (path, loaded)
+        self.layer.value = None
+        self._show_for_file(True)
+        self._tell(loaded.array, Path(path).name, loaded.notes)
+
+    def _layer_chosen(self, layer: Image | None) -> None:
+        if layer is not None:
+            self._file = None
+            self._show_for_file(False)
+            self._tell(self._array(layer), layer.name, ())
+
+    @staticmethod
+    def _array(layer: Image) -> Any:
+        if layer.rgb:
+            raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
+        return np.asarray(layer.data)
+
+    def _show_for_file(self, shown: bool) -> None:
+        for widget in (self.key, self.frame):
+            widget.native.setEnabled(shown or widget is self.frame)
+
+    def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
+        """Say what was found, and what is guessed about it."""
+        lines = [f"{name}: {' × '.join(map(str, array.shape))}, {array.dtype}", *notes]
+        if array.dtype.kind in "buif" and array.ndim in (2, 3):
+            lines.append(f"from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}")
+            lines.append(f"zero frequency guessed: {guess_zero_frequency(array)}")
+            lines += [f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()]
+        self.found.setText("\n".join(lines))
+
+    # --- to a measurement --------------------------------------------------------------------------------------------
+
+    def _use(self) -> None:
+        from napari_dipr.io.arrays import Loaded
+
+        if self._file is not None:
+            loaded = self._file[1]
+        elif self.layer.value is not None:
+            layer = self.layer.value
+            array, frame = self._array(layer), None
+            if self.frame.value >= 0 and array.ndim == 3:
+                if self.frame.value >= len(array):
+                    raise DiprError(f"{layer.name!r} has {len(array)} frames; there is no frame {self.frame.value}.")
+                frame = self.frame.value
+                array = array[frame]
+            source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
+            loaded = Loaded(array, source, ())
+        else:
+            raise DiprError("Choose an image layer or open a file first.")
+        painted = None if self.mask.value is None else np.asarray(self.mask.value.data) > 0
+        options = {
+            "kind": self.kind.value,
+            "zero_frequency": None if self.zero_frequency.value == "guess" else self.zero_frequency.value,
+        }
+        choices = (self.mask_file.value, self.leave_out.value, self.threshold.value, self.crop.value, self.around.value)
+        name = "measurement" if self.layer.value is None else self.layer.value.name
+        self.session.do(lambda: _prepared(loaded, painted, options, *choices), self._used, f"Preparing {name}")
+
+    def _used(self, measurement: Any) -> None:
+        source = self.layer.value
+        if source is not None:
+            source.visible = False  # the same data as the measurement's picture, in another place
+        self.session.use(measurement)
+
+    def _simulate(self) -> None:
+        layer = self.picture.value
+        if layer is None:
+            raise DiprError("Choose an image layer as the picture first. File › Open Sample has some.")
+        array, photons = self._array(layer), self.photons.value or None
+        name, oversampling = f"{layer.name} simulated", self.oversampling.value
+
+        def used(result: Any) -> None:
+            layer.visible = False
+            self.session.use(*result)
+
+        job = lambda: simulate(array, oversampling=oversampling, photons=photons, name=name)  # noqa: E731
+        self.session.do(job, used, f"Simulating {layer.name}")
+
+    @property
+    def summary(self) -> str:
+        """What the panel holds, in words."""
+        measurement = self.session.measurement
+        if measurement is None:
+            return ""
+        return f"{measurement.name} · {' × '.join(map(str, measurement.grid))}"
+
+
+def _prepared(
+    loaded: Any,
+    painted: Any,
+    options: dict[str, Any],
+    mask_file: str,
+    leave_out: bool,
+    threshold: float,
+    crop: int,
+    around: Any,
+) -> Any:
+    """Mask, threshold, crop: the order of the command line too."""
+    from napari_dipr.io.read import as_measurement, load_mask
+
+    array = np.squeeze(loaded.array)
+    if "sha256" not in loaded.source:  # of a layer's values, where no file was read
+        loaded.source["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+    measured = np.ones(array.shape, bool)
+    if mask_file:
+        measured &= np.broadcast_to(load_mask(mask_file), array.shape)
+    if painted is not None:
+        if painted.shape != array.shape:
+            raise DiprError(f"The layer of unmeasured pixels is {painted.shape}, the data are {array.shape}.")
+        measured &= ~painted
+    if leave_out and array.dtype.kind in "buif":
+        for bad in bad_pixels(array).values():
+            measured &= ~bad
+    measurement = as_measurement(loaded, measured=None if measured.all() else measured, **options)
+    if threshold > 0:
+        measurement = measurement.thresholded(threshold)
+    return measurement.cropped(crop, around) if crop else measurement

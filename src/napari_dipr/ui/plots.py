@@ -1,0 +1,44 @@
+"""The live error curve."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyqtgraph
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+CURVES = {"chi2": ("χ²", "#00e5ff"), "r_factor": ("R", "#ff9500")}
+
+
+class ConvergencePlot(QWidget):
+    """χ² and R-factor against the iteration, logarithmic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plot = pyqtgraph.PlotWidget(background=None)
+        self.plot.setLogMode(y=True)
+        self.plot.setMenuEnabled(False)
+        self.plot.hideButtons()
+        self.plot.setMouseEnabled(False, False)
+        self.plot.setYRange(-4, 0)
+        self.plot.showGrid(y=True, alpha=0.25)
+        self.plot.setLabel("bottom", "iteration")
+        self.plot.getAxis("left").setStyle(maxTickLevel=0)  # decades only
+        # In the title: a legend would lie over the curves.
+        names = (f'<span style="color: {colour}">{name}</span>' for name, colour in CURVES.values())
+        self.plot.setTitle(" &nbsp; ".join(names), size="9pt")
+        self.curves = {
+            key: self.plot.plot([], [], pen=pyqtgraph.mkPen(colour, width=2))
+            for key, (_, colour) in CURVES.items()
+        }
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.plot)
+        self.setFixedHeight(190)
+
+    def show_history(self, history: Sequence[Any]) -> None:
+        """Draw the error history, records with ``iteration``, ``chi2`` and ``r_factor``."""
+        (self.plot.enableAutoRange if history else self.plot.disableAutoRange)()
+        iterations = [record.iteration for record in history]
+        for key, curve in self.curves.items():
+            # A logarithm has no zero: noise-free data can be matched to the last bit.
+            curve.setData(iterations, [max(getattr(record, key), 1e-16) for record in history])

@@ -1,0 +1,184 @@
+"""The Refine panel: choose an algorithm, start it, watch it, stop it."""
+
+import napari
+from magicgui.widgets import CheckBox, ComboBox, SpinBox
+from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
+
+from napari_dipr.device import NAMES
+from napari_dipr.solvers import ITERATIONS
+from napari_dipr.solvers.projections import HIO
+from napari_dipr.ui.forms import Form, button, number_for, remark
+from napari_dipr.ui.plots import ConvergencePlot
+from napari_dipr.ui.session import session_of
+
+ALGORITHMS = {"HIO, then ER": "hio", "ALM": "alm"}
+STARTS = {"network's object": "guess", "object shown": "current", "random phases": "random"}
+
+
+class RefinePanel(QWidget):
+    """The recipe's form, the error curve and the run's buttons.
+
+    Parameters
+    ----------
+    viewer
+        The napari viewer.
+    with_bar
+        Whether the run's buttons are part of the panel; the workflow has them at its foot, always in sight.
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer", with_bar: bool = True) -> None:
+        super().__init__()
+        self.session = session = session_of(viewer)
+        self.algorithm = ComboBox(
+            choices=list(ALGORITHMS), label="algorithm", tooltip="HIO searches; ALM polishes what is nearly right"
+        )
+        self.iterations = SpinBox(
+            value=ITERATIONS,
+            min=1,
+            max=1_000_000,
+            step=50,
+            label="iterations",
+            tooltip="In all; HIO's last tenth is ER",
+        )
+        self.beta = number_for(HIO, "beta", "β")
+        self.start = ComboBox(choices=list(STARTS), label="start from", tooltip="The first object")
+        self.seed = SpinBox(value=0, min=0, max=2**31 - 1, label="seed", tooltip="Of the random phases")
+        self.shrink_wrap = CheckBox(
+            value=True, text="shrink-wrap", tooltip="Let the support follow the object; strokes of yours stay"
+        )
+        self.positive = CheckBox(value=False, text="real and ≥ 0", tooltip="Hold the object real and not negative")
+        self.device = ComboBox(choices=NAMES, label="device", tooltip="Where the solver runs")
+        self.plot = ConvergencePlot()
+        form = Form()
+        form.add(self.algorithm, self.iterations, self.beta, self.start, self.seed, self.device)
+        checks = QGridLayout()
+        checks.addWidget(self.shrink_wrap.native, 0, 0)
+        checks.addWidget(self.positive.native, 0, 1)
+        form.addRow("", checks)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.plot)
+        self.bar = RunBar(self)
+        if with_bar:
+            layout.addWidget(self.bar)
+        layout.addStretch()
+
+        self.beta.changed.connect(session.refinement.set_beta)
+        self.algorithm.changed.connect(lambda name: self._enable())
+        session.refinement.changed.connect(self._enable)
+        session.refinement.advanced.connect(self._advanced)
+        session.support_changed.connect(self._support_changed)
+        session.measurement_changed.connect(lambda: self.plot.show_history(()))
+        self._support_from = ""
+        self._enable()
+        self._support_changed()
+
+    def run(self) -> None:
+        """Start the refinement that the form describes."""
+        algorithm, iterations, beta = ALGORITHMS[self.algorithm.value], self.iterations.value, self.beta.value
+        shrinks = self.shrink_wrap.value
+
+        def recipe():  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
+            from napari_dipr.solvers.recipe import Recipe, ShrinkWrap
+
+            options = {"beta": beta} if algorithm == "hio" else {}
+            wrap = ShrinkWrap() if shrinks else None
+            return Recipe.parse(algorithm, iterations=iterations, shrinkwrap=wrap, **options)
+
+        self.plot.show_history(())
+        self.session.refinement.start(
+            recipe,
+            start=STARTS[self.start.value],  # type: ignore[arg-type]
+            seed=self.seed.value,
+            device=self.device.value,
+            positive=self.positive.value,
+        )
+
+    def _support_changed(self) -> None:
+        """After a new first support, start from where it came from; after a run, from where that ended."""
+        session = self.session
+        if session.support_from != self._support_from:
+            self._support_from = session.support_from
+            self.start.value = next(
+                name for name, kind in STARTS.items() if kind == ("guess" if session.proposal is not None else "random")
+            )
+
+    def _advanced(self) -> None:
+        snapshot = self.session.refinement.snapshot
+        self.plot.show_history(snapshot.history if snapshot is not None else ())
+
+    def _enable(self) -> None:
+        idle = self.session.refinement.state == "idle"
+        for widget in (self.algorithm, self.iterations, self.start, self.seed, self.shrink_wrap, self.positive):
+            widget.enabled = idle
+        self.device.enabled = idle
+        self.beta.enabled = ALGORITHMS[self.algorithm.value] == "hio"
+
+    @property
+    def summary(self) -> str:
+        """What the panel holds, in words."""
+        snapshot = self.session.refinement.snapshot
+        if snapshot is None or not snapshot.history:
+            return ""
+        return f"χ² {snapshot.history[-1].chi2:.2g} after {snapshot.iteration}"
+
+
+class RunBar(QWidget):
+    """Start, Pause, Stop, and how far the run is."""
+
+    def __init__(self, panel: RefinePanel) -> None:
+        super().__init__()
+        self.session = session = panel.session
+        run = session.refinement
+        self.start = button("Start", "Start the refinement", panel.run)
+        self.pause = button("Pause", "Hold the run; what is painted meanwhile counts when it goes on", run.pause)
+        self.stop = button("Stop", "End the run with what there is", run.stop)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setMaximumHeight(10)
+        self.words = remark()
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        for column, widget in enumerate((self.start, self.pause, self.stop)):
+            layout.addWidget(widget, 0, column)
+        layout.addWidget(self.progress, 1, 0, 1, 3)
+        layout.addWidget(self.words, 2, 0, 1, 3)
+        run.changed.connect(self._show)
+        run.advanced.connect(self._show)
+        session.support_changed.connect(self._show)
+        session.measurement_changed.connect(self._show)
+        session.busy_changed.connect(self._busy)
+        self._show()
+
+    def _busy(self, description: str) -> None:
+        if description:
+            self.progress.setRange(0, 0)
+            self.words.setText(f"{description} …")
+        else:
+            self._show()
+
+    def _show(self) -> None:
+        session, run = self.session, self.session.refinement
+        ready = session.measurement is not None and session.support_layer is not None
+        self.start.setEnabled(run.state == "idle" and ready)
+        self.pause.setEnabled(run.state in ("running", "paused"))
+        self.pause.setText("Resume" if run.state == "paused" else "Pause")
+        self.stop.setEnabled(run.state in ("running", "paused"))
+        snapshot = run.snapshot
+        if snapshot is None:
+            self.progress.setRange(0, 0 if run.state == "running" else 1)
+            self.progress.setValue(0)
+            missing = "Load a measurement first." if session.measurement is None else "Now a support: step 2."
+            self.words.setText("Starting …" if run.state == "running" else "Ready to start." if ready else missing)
+            return
+        self.progress.setRange(0, snapshot.total)
+        self.progress.setValue(snapshot.total if snapshot.ended and run.state == "idle" else snapshot.iteration)
+        rate = snapshot.iteration / snapshot.seconds if snapshot.seconds > 0 else 0.0
+        words = f"{snapshot.iteration} of {snapshot.total} · {rate:.0f} it/s"
+        if snapshot.history:
+            words += f" · χ² {snapshot.history[-1].chi2:.2e}"
+        if snapshot.ended:
+            words += f" · {snapshot.ended}"
+        elif run.state != "running":
+            words += f" · {run.state if run.state != 'idle' else 'ended early: the last good iterate is shown'}"
+        self.words.setText(words)

@@ -1,0 +1,197 @@
+"""The run as the window sees it: start, hold, stop, and the strokes that reach the solver while it works."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.utils.notifications import show_info
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_dipr.errors import DiprError
+from napari_dipr.ui.worker import Mailbox, Snapshot, refinement_worker
+
+if TYPE_CHECKING:
+    from napari_dipr.solvers.recipe import Recipe
+    from napari_dipr.ui.session import Session
+
+RunState = Literal["idle", "running", "paused", "stopping"]
+Start = Literal["guess", "current", "random"]
+
+
+class Refinement:
+    """The refinement of a session: at most one run at a time.
+
+    Attributes
+    ----------
+    state
+        ``idle``, ``running``, ``paused`` or ``stopping``.
+    snapshot
+        The last iterate that was shown, and what Export writes; a run that fails leaves the last good one.
+    settings
+        What the run was started with and what was changed on the way, for the provenance.
+    """
+
+    changed = Signal()
+    advanced = Signal()
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.state: RunState = "idle"
+        self.snapshot: Snapshot | None = None
+        self.settings: dict[str, Any] = {}
+        self._worker: Any = None
+        self._mailbox = Mailbox()
+        self._strokes: list[tuple[int, NDArray[np.int8]]] = []
+
+    def start(self, recipe: "Callable[[], Recipe]", *, start: Start, seed: int, device: str, positive: bool) -> None:
+        """Start a run in its worker.
+
+        Parameters
+        ----------
+        recipe
+            Makes what is to be done; called in the worker, which is the first to need torch.
+        start
+            From the network's object (``guess``), the one that is shown (``current``), or random phases.
+        seed, device, positive
+            Of the random phases; where to run; whether the object is real and ≥ 0.
+
+        Raises
+        ------
+        DiprError
+            If measurement or support are missing. A support that does not do is told by the worker.
+        """
+        if self.state != "idle":
+            return
+        session = self.session
+        measurement, support = session.measurement, session.support
+        if measurement is None:
+            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
+        if support is None:
+            raise DiprError("There is no support yet. Propose one in the Support panel, or take the autocorrelation's.")
+        first = None
+        if start == "guess" and session.proposal is not None:
+            first = session.proposal.object
+        elif start == "current" and self.snapshot is not None:
+            first = self.snapshot.object
+        self.settings = {
+            "start": {"guess": "network's object", "current": "object of the run before"}[start]
+            if first is not None
+            else "random phases",
+            "seed": seed,
+            "device": device,
+            "positive": positive,
+            "support_from": session.support_from,
+            "support_edited_by_hand": session.is_edited,
+            "model": None if session.proposal is None else session.proposal.model,
+        }
+        prepare = _preparation(measurement, recipe, support, first, seed, device, positive, self.settings)
+        self._mailbox, self._strokes = Mailbox(), []
+        session.known_support = support.copy()
+        self._worker = refinement_worker(self._mailbox, prepare)
+        # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
+        mailbox = self._mailbox
+        self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))
+        self._worker.returned.connect(lambda snapshot: self._arrived(mailbox, snapshot))
+        self._worker.paused.connect(lambda: self._set(mailbox, "paused"))
+        self._worker.resumed.connect(lambda: self._set(mailbox, "running"))
+        self._worker.finished.connect(lambda: self._set(mailbox, "idle"))
+        self._worker.start()
+        self._set(mailbox, "running")
+
+    def pause(self) -> None:
+        """Hold the run, or let it go on."""
+        if self.state == "running":
+            self._worker.pause()
+        elif self.state == "paused":
+            self._pass_edits_on()
+            self._worker.resume()
+
+    def set_beta(self, beta: float) -> None:
+        """Give the running algorithm another β."""
+        if self.state in ("running", "paused"):
+            self._mailbox.post(beta=beta)
+            self.settings["beta_changed_to"] = beta
+
+    def stop(self) -> None:
+        """End the run after its iteration, with what there is."""
+        if self.state in ("running", "paused"):
+            self._mailbox.post(stop=True)
+            self._worker.resume()
+            self._set(self._mailbox, "stopping")
+
+    def abandon(self) -> None:
+        """End the run without waiting for it; nothing of it is shown any more."""
+        if self._worker is not None:
+            self._worker.quit()
+        self._mailbox, self._worker, self.snapshot, self.settings = Mailbox(), None, None, {}
+        self._set(self._mailbox, "idle")
+
+    def _set(self, mailbox: Mailbox, state: RunState) -> None:
+        if mailbox is not self._mailbox:
+            return
+        self.state = state
+        if state == "idle":
+            self._worker = None
+        self.changed.emit()
+
+    def _arrived(self, mailbox: Mailbox, snapshot: Snapshot | None) -> None:
+        if mailbox is not self._mailbox or snapshot is None or self.session.viewer is None:
+            return
+        began = monotonic()
+        self.snapshot = snapshot
+        self._follow_support(snapshot)
+        self.session.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
+        self.advanced.emit()
+        mailbox.shown(monotonic() - began)
+
+    def _pass_edits_on(self) -> None:
+        """Post what was painted since the layer last agreed with the solver; undo and redo are seen here too."""
+        support, known = self.session.support, self.session.known_support
+        if support is None or known is None or np.array_equal(support, known):
+            return
+        if not support.any():
+            show_info("The support is empty: the run goes on with the last one that was not.")
+            return
+        edit = support.astype(np.int8) - known.astype(np.int8)
+        self._strokes.append((self._mailbox.post(edit=edit), edit))
+        self.session.known_support = support
+        self.settings["support_edited_by_hand"] = True
+
+    def _follow_support(self, snapshot: Snapshot) -> None:
+        """Bring shrink-wrap's changes into the layer, round the strokes that the solver has not seen yet."""
+        self._pass_edits_on()
+        self._strokes = [(number, edit) for number, edit in self._strokes if number > snapshot.taken]
+        wanted = snapshot.support.copy()
+        for _, edit in self._strokes:
+            wanted[edit > 0], wanted[edit < 0] = True, False
+        self.session.follow(wanted)
+
+
+def _preparation(
+    measurement: Any,
+    recipe: "Callable[[], Recipe]",
+    support: NDArray[np.bool_],
+    first: NDArray[np.complex64] | None,
+    seed: int,
+    device: str,
+    positive: bool,
+    settings: dict[str, Any],
+) -> Callable[[], tuple[Any, ...]]:
+    """Return what builds problem, recipe and start, to be called in the worker: it is the first to need torch."""
+
+    def prepare() -> tuple[Any, ...]:
+        import torch
+
+        from napari_dipr.device import find_device
+        from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
+
+        problem = Problem.of(measurement, positive=positive, device=find_device(device))
+        inside = as_support(support, problem)
+        settings["recipe"] = recipe()
+        if first is None:
+            return problem, settings["recipe"], random_start(problem, inside, seed)
+        return problem, settings["recipe"], start_from(problem, torch.from_numpy(first)[None], inside)
+
+    return prepare

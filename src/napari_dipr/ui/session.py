@@ -1,0 +1,292 @@
+"""What the panels share: one session per viewer, with the data, the layers and the run.
+
+The session does the work and says what changed; panels show it and ask. All of it lives on the main thread, except for
+the jobs handed to ``worker``.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_dipr.errors import DiprError
+from napari_dipr.measurement import Measurement
+from napari_dipr.ui.canvas import MASK_COLOUR, SUPPORT_COLOUR, TAG, Canvas, logarithm
+from napari_dipr.ui.refinement import Refinement
+from napari_dipr.ui.worker import in_background
+
+SAMPLE_TAG = "napari-dipr sample"
+
+
+class Session:
+    """One viewer's measurement, guess, support and reconstruction.
+
+    Attributes
+    ----------
+    measurement, truth
+        What was measured, and the object where it is known; None before.
+    proposal
+        What a network proposed; None where none did.
+    support_from
+        Where the support came from, in words.
+    known_support
+        The support that program and solver know of; where the layer differs, a person painted.
+    refinement
+        The run.
+    """
+
+    measurement_changed = Signal()
+    support_changed = Signal()
+    busy_changed = Signal(str)
+    exported = Signal(dict)
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.measurement: Measurement | None = None
+        self.truth: NDArray[np.complex64] | None = None
+        self.canvas: Canvas | None = None
+        self.proposal: Any = None
+        self.support_from = "drawn by hand"
+        self.known_support: NDArray[np.bool_] | None = None
+        self.refinement = Refinement(self)
+        viewer.layers.events.inserted.connect(self._layer_inserted)
+        viewer.layers.events.removed.connect(self._layer_removed)
+        for layer in list(viewer.layers):
+            self._take_sample(layer)
+
+    @property
+    def viewer(self) -> Any:
+        """The viewer, None once it is gone."""
+        return self._viewer()
+
+    # --- measurement -------------------------------------------------------------------------------------------------
+
+    def use(
+        self, measurement: Measurement, truth: NDArray[np.complex64] | None = None, layer: Image | None = None
+    ) -> None:
+        """Take a measurement and show it; what belonged to the one before is hidden, not removed.
+
+        ``layer`` is an image of its logarithm that is there already.
+        """
+        self.refinement.abandon()
+        if self.canvas is not None:
+            self.canvas.hide()
+        self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
+        self.proposal, self.support_from, self.known_support = None, "drawn by hand", None
+        self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
+        if layer is None:
+            self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
+        else:
+            self.canvas.adopt(layer, "measurement", "measurement (log)")
+        if not measurement.measured.all():
+            self.canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", MASK_COLOUR)
+        self.measurement_changed.emit()
+        self.support_changed.emit()
+
+    def _free_name(self, name: str, layer: Image | None) -> str:
+        # Names tell the layers of two measurements apart.
+        taken = {(other.metadata.get(TAG) or ("",))[0] for other in self.viewer.layers if other is not layer}
+        free, number = name, 2
+        while free in taken:
+            free, number = f"{name} ({number})", number + 1
+        return free
+
+    def _layer_inserted(self, event: Any) -> None:
+        self._take_sample(event.value)
+
+    def _take_sample(self, layer: Any) -> None:
+        # A sample from napari's menu brings its measurement along.
+        sample = layer.metadata.pop(SAMPLE_TAG, None)
+        if sample is not None:
+            measurement, truth = sample
+            self.use(measurement, truth, layer)
+
+    def _layer_removed(self, event: Any) -> None:
+        if (event.value.metadata.get(TAG) or ("", ""))[1] == "support":
+            self.support_changed.emit()
+
+    # --- support -----------------------------------------------------------------------------------------------------
+
+    @property
+    def support(self) -> NDArray[np.bool_] | None:
+        """The support as it is painted, ``[*grid]``; None while there is none."""
+        layer = self.support_layer
+        return None if layer is None else np.asarray(layer.data) > 0
+
+    @property
+    def support_layer(self) -> Labels | None:
+        """The labels layer that people edit."""
+        layer = self.canvas.find("support") if self.canvas is not None else None
+        return layer if isinstance(layer, Labels) else None
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person changed the support since a program last did."""
+        support = self.support
+        return support is not None and self.known_support is not None and (support != self.known_support).any()
+
+    def propose(self, model: str, device: str, threshold: float) -> None:
+        """Let a network propose object and support, off the main thread."""
+        measurement = self._measurement()
+
+        def job() -> Any:
+            from napari_dipr.networks.propose import propose
+
+            return propose(measurement, model, device=device, threshold=threshold)
+
+        def done(proposal: Any) -> None:
+            self.proposal = proposal
+            amplitude = np.abs(proposal.object)
+            limits = _limits(amplitude, proposal.support)
+            self._canvas().show_image("guess", amplitude, "network amplitude", colormap="gray", limits=limits)
+            phase = np.where(proposal.support, np.angle(proposal.object), np.nan).astype(np.float32)
+            self.show_object(amplitude, phase, proposal.support)
+            self.show_support(proposal.support, f"model {proposal.model}")
+
+        self.do(job, done, f"Proposing with {model}")
+
+    def rethreshold(self, threshold: float) -> None:
+        """Draw the support anew from the network's output that is at hand."""
+        if self.proposal is None or self.refinement.state != "idle":
+            return
+        from napari_dipr.networks.propose import rethreshold
+
+        self.proposal = rethreshold(self.proposal, threshold)
+        self.show_support(self.proposal.support, f"model {self.proposal.model}")
+
+    def propose_autocorrelation(self, threshold: float) -> None:
+        """Take the first support from the autocorrelation, off the main thread."""
+        measurement = self._measurement()
+
+        def job() -> Any:
+            from napari_dipr.physics.fourier import autocorrelation
+            from napari_dipr.solvers.problem import Problem
+            from napari_dipr.solvers.shrinkwrap import autocorrelation_support
+
+            problem = Problem.of(measurement)
+            modulus = np.fft.fftshift(autocorrelation(problem.amplitudes.square())[0].abs().numpy())
+            return np.sqrt(modulus / modulus.max()), autocorrelation_support(problem, threshold)[0].numpy()
+
+        def done(result: Any) -> None:
+            self.proposal = None
+            self._canvas().show_image("guess", result[0], "autocorrelation (√)", colormap="gray")
+            self.show_support(result[1], "autocorrelation")
+
+        self.do(job, done, "Autocorrelation")
+
+    def show_support(self, support: NDArray[np.bool_], support_from: str) -> None:
+        """Show a support as the labels layer, ready for painting. The one before it comes back with Undo."""
+        layer = self.support_layer
+        if layer is None:
+            layer = self._canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
+            layer.events.paint.connect(lambda event: self.support_changed.emit())
+            layer.events.set_data.connect(lambda event: self.support_changed.emit())
+        else:
+            changed = np.nonzero((np.asarray(layer.data) > 0) != support)
+            if len(changed[0]):
+                layer.data_setitem(changed, support[changed].astype(layer.data.dtype))
+        self.viewer.layers.selection = {layer}
+        self.known_support, self.support_from = support.copy(), support_from
+        self.support_changed.emit()
+
+    def follow(self, support: NDArray[np.bool_]) -> None:
+        """Bring a solver's support into the layer, unless a person's stroke is not passed on yet."""
+        layer = self.support_layer
+        if layer is None or self.is_edited or self.known_support is None or np.array_equal(support, self.known_support):
+            return
+        # In place and without an event: neither the undo history nor a stroke that is being drawn is touched.
+        layer.data[...] = support
+        layer.refresh()
+        self.known_support = support
+        self.support_changed.emit()
+
+    # --- object ------------------------------------------------------------------------------------------------------
+
+    def show_object(
+        self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], support: NDArray[np.bool_]
+    ) -> None:
+        """Show the object as amplitude and phase."""
+        canvas, limits = self._canvas(), _limits(amplitude, support)
+        canvas.show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=limits)
+        canvas.show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=(-np.pi, np.pi))
+
+    def export(self, folder: Path, name: str, done: Callable[[dict[str, Path]], None]) -> None:
+        """Write amplitude, phase and support of the last run as TIFF, off the main thread.
+
+        Raises
+        ------
+        DiprError
+            If there is no reconstruction.
+        """
+        snapshot, measurement = self.refinement.snapshot, self._measurement()
+        if snapshot is None:
+            raise DiprError("There is nothing to export yet. Start a refinement first.")
+        settings = dict(self.refinement.settings)
+
+        def job() -> dict[str, Path]:
+            from napari_dipr.io.provenance import provenance
+            from napari_dipr.io.write import export
+
+            last = snapshot.history[-1]
+            errors = {
+                "chi2": last.chi2,
+                "r_factor": last.r_factor,
+                "support_voxels": int(snapshot.support.sum()),
+                "iterations": snapshot.iteration,
+                "ended": snapshot.ended or "exported while it ran",
+            }
+            told = provenance(measurement, **settings, errors=errors)
+            voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
+            return export(folder, name, snapshot.object, snapshot.support, told, voxel)
+
+        self.do(job, done, "Exporting", whatever_is_loaded=True)
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def do(
+        self, job: Callable[[], Any], done: Callable[[Any], None], description: str, *, whatever_is_loaded: bool = False
+    ) -> None:
+        """Run a job off the main thread; its result counts unless another measurement was loaded meanwhile."""
+        measurement = self.measurement
+        self.busy_changed.emit(description)
+
+        def finished(result: Any) -> None:
+            self.busy_changed.emit("")
+            if self.viewer is not None and (whatever_is_loaded or measurement is self.measurement):
+                done(result)
+
+        in_background(job, finished, lambda: self.busy_changed.emit(""), description)
+
+    def _measurement(self) -> Measurement:
+        if self.measurement is None:
+            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
+        return self.measurement
+
+    def _canvas(self) -> Canvas:
+        self._measurement()
+        assert self.canvas is not None
+        return self.canvas
+
+
+def _limits(amplitude: NDArray[np.float32], support: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the contrast for an amplitude: a few bright pixels must not darken the rest."""
+    brightest = float(np.quantile(amplitude[support], 0.99)) if support.any() else 0.0
+    return 0.0, brightest or float(amplitude.max()) or 1.0
+
+
+_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
+
+
+def session_of(viewer: Any) -> Session:
+    """Return the viewer's session, the same for every panel."""
+    # Widgets get a public proxy of the viewer; what it wraps tells viewers apart.
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _sessions:
+        _sessions[viewer] = Session(viewer)
+    return _sessions[viewer]

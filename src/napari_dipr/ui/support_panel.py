@@ -1,0 +1,109 @@
+"""The Support panel: let a network propose a support, or take the autocorrelation's, and edit it."""
+
+from typing import Any
+
+import napari
+from magicgui.widgets import ComboBox, FloatSlider
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_dipr.device import NAMES
+from napari_dipr.ui.forms import Form, button, remark
+from napari_dipr.ui.session import session_of
+
+AUTOCORRELATION_THRESHOLD = 0.04
+
+
+class SupportPanel(QWidget):
+    """Propose a support; the labels layer is then edited with napari's own brushes."""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.session = session = session_of(viewer)
+        self.model = ComboBox(choices=[], label="model", tooltip="The network that proposes")
+        self.device = ComboBox(
+            choices=NAMES, label="device", tooltip="Where the network runs; auto: the graphics card where there is one"
+        )
+        self.threshold = FloatSlider(
+            value=0.1, min=0.01, max=0.6, step=0.01, label="threshold", tooltip="Share of the maximum that is inside"
+        )
+        self.propose_button = button("Propose", "Let the network propose object and support", self._propose)
+        self.autocorrelation_button = button(
+            "From autocorrelation",
+            "A first support from the data alone: twice as wide as needed, tight enough to start",
+            lambda: session.propose_autocorrelation(AUTOCORRELATION_THRESHOLD),
+        )
+        self.reason = remark()
+        self.state = remark()
+        form = Form()
+        form.add(self.model, self.device, self.threshold)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.propose_button)
+        buttons.addWidget(self.autocorrelation_button)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        layout.addWidget(self.reason)
+        layout.addWidget(self.state)
+        layout.addStretch()
+
+        self.model.changed.connect(self._model_changed)
+        self.threshold.changed.connect(session.rethreshold)
+        session.measurement_changed.connect(self._measurement_changed)
+        session.support_changed.connect(self._support_changed)
+        session.refinement.changed.connect(self._enable)
+        self._measurement_changed()
+        self._support_changed()
+
+    def _propose(self) -> None:
+        self.session.propose(self.model.value, self.device.value, self.threshold.value)
+
+    def _measurement_changed(self) -> None:
+        from napari_dipr.networks.zoo import fitting_model, model_names
+
+        measurement = self.session.measurement
+        self.model.choices = model_names()
+        if measurement is not None and (fitting := fitting_model(measurement)):
+            self.model.value = fitting
+        self._model_changed()
+
+    def _model_changed(self, value: Any = None) -> None:
+        from napari_dipr.networks.zoo import describe_model, misfit
+
+        measurement, model = self.session.measurement, self.model.value
+        if model is None:
+            why_not: str | None = "There is no model. Reinstall the package, or use the autocorrelation."
+        elif measurement is None:
+            why_not = "Load a measurement first."
+        else:
+            why_not = misfit(measurement, describe_model(model))
+            why_not = why_not and f"{why_not} Use the autocorrelation, or crop the measurement."
+            self.model.tooltip = describe_model(model).model.purpose
+            if self.session.proposal is None:
+                self.threshold.value = describe_model(model).proposal.threshold
+        self._why_not = why_not
+        self._enable()
+
+    def _enable(self) -> None:
+        idle = self.session.refinement.state == "idle"
+        self.reason.setText(self._why_not or "")
+        self.reason.setVisible(bool(self._why_not))
+        self.propose_button.setEnabled(idle and self._why_not is None)
+        self.autocorrelation_button.setEnabled(idle and self.session.measurement is not None)
+        self.threshold.enabled = idle
+
+    def _support_changed(self) -> None:
+        support = self.session.support
+        if support is None:
+            self.state.setText("")
+            return
+        words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), from {self.session.support_from}"
+        self.state.setText(
+            f"{words}{', edited by hand' if self.session.is_edited else ''}. "
+            "Paint 1 to put pixels in, erase to take them out; a running refinement follows."
+        )
+
+    @property
+    def summary(self) -> str:
+        """What the panel holds, in words."""
+        support = self.session.support
+        return "" if support is None else f"{int(support.sum())} px{', edited' if self.session.is_edited else ''}"

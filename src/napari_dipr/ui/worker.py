@@ -1,0 +1,184 @@
+"""The only thread code: short jobs, and the refinement that streams.
+
+Workers are made on the main thread by napari's ``create_worker``, which relays errors as notifications and stops the
+worker when the window closes. What a worker hands over are copies in numpy, never a live tensor.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.qt.threading import FunctionWorker, GeneratorWorker, create_worker
+from numpy.typing import NDArray
+
+from napari_dipr.errors import DiprError, SolverError
+
+# Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
+INTERVAL = 0.05
+# The share of time that showing iterates may take from the window and the solver.
+SHOWING = 0.25
+
+
+def in_background(
+    job: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[], None], description: str
+) -> FunctionWorker:
+    """Run a short job off the main thread; ``done`` gets its result, on the main thread. Errors are told."""
+
+    def explained() -> Any:
+        try:
+            return job()
+        except (RuntimeError, MemoryError) as error:
+            raise _explain(error) from None
+
+    worker = create_worker(explained, _ignore_errors=True, _progress={"desc": description})
+    worker.returned.connect(done)
+    worker.errored.connect(lambda error: failed())
+    worker.start()
+    return worker
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An iterate, copied for the window: ``[*grid]`` arrays of the one object."""
+
+    object: NDArray[np.complex64]
+    amplitude: NDArray[np.float32]
+    phase: NDArray[np.float32]
+    support: NDArray[np.bool_]
+    iteration: int
+    total: int
+    stage: str
+    seconds: float
+    history: tuple[Any, ...]
+    taken: int
+    ended: str | None = None
+
+
+class Mailbox:
+    """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._edit: NDArray[np.int8] | None = None
+        self._beta: float | None = None
+        self._stop = False
+        self.posted = self.taken = 0
+        self.shown_at, self.showing = 0.0, False
+        self.cost = 0.0
+
+    def post(self, *, edit: NDArray[np.int8] | None = None, beta: float | None = None, stop: bool = False) -> int:
+        """Leave a wish; later edits of a pixel win over earlier ones. Returns the wish's number."""
+        with self._lock:
+            if edit is not None:
+                self._edit = edit if self._edit is None else np.where(edit != 0, edit, self._edit)
+            self._beta = beta if beta is not None else self._beta
+            self._stop |= stop
+            self.posted += 1
+            return self.posted
+
+    def take(self) -> Any:
+        """Return all wishes as one :class:`~napari_dipr.solvers.recipe.Controls`, and forget them."""
+        from napari_dipr.solvers.recipe import Controls
+
+        with self._lock:
+            controls = Controls(edit=self._edit, beta=self._beta, stop=self._stop)
+            self._edit = self._beta = None
+            self.taken = self.posted
+            return controls
+
+    def shown(self, seconds: float) -> None:
+        """Say that the last snapshot is on the screen, and how long that took."""
+        with self._lock:
+            self.showing, self.cost, self.shown_at = False, seconds, time.monotonic()
+
+    def wants_snapshot(self) -> bool:
+        """Say whether the next snapshot is due: the last one is shown, and the window had time to breathe."""
+        with self._lock:
+            return not self.showing and time.monotonic() - self.shown_at >= self.cost * (1 / SHOWING - 1)
+
+
+def refinement_worker(mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]]) -> GeneratorWorker:
+    """Make (not start) the worker of a refinement.
+
+    ``prepare`` is called in the worker and returns problem, recipe and start. The worker yields a :class:`Snapshot`, or
+    None where none is due, and returns the last one.
+    """
+    return create_worker(_refine, mailbox, prepare, _ignore_errors=True)
+
+
+def _refine(
+    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]]
+) -> Generator[Snapshot | None, None, Snapshot]:
+    # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
+    # window waiting for ever.
+    try:
+        from napari_dipr.solvers.recipe import run
+
+        problem, recipe, start = prepare()
+        before, began = None, time.monotonic()
+        steps = run(problem, recipe, start, interval=INTERVAL)
+        iterate = next(steps)
+        while True:
+            snapshot = None
+            if mailbox.wants_snapshot():
+                mailbox.showing = True
+                snapshot = _snapshot(iterate, before, time.monotonic() - began, mailbox.taken)
+                before = snapshot.object
+            yield snapshot
+            try:
+                iterate = steps.send(mailbox.take())
+            except StopIteration as end:
+                return _last(end.value, recipe.iterations, before, mailbox.taken)
+    except (RuntimeError, MemoryError) as error:
+        raise _explain(error) from None
+
+
+def _explain(error: Exception) -> DiprError:
+    """Turn an error of the machine into one in words; drops the traceback, which holds the tensors."""
+    from napari_dipr.device import release_memory
+
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    full = isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower()
+    error.__traceback__ = None
+    release_memory()
+    if full:
+        return SolverError(f"The device ran out of memory ({text}). Choose the device cpu, or crop the measurement.")
+    return SolverError(f"The run failed on the device: {text}")
+
+
+def _snapshot(iterate: Any, before: NDArray[np.complex64] | None, seconds: float, taken: int) -> Snapshot:
+    return Snapshot(
+        **_pictures(iterate.solution, iterate.state.support, before),
+        iteration=iterate.iteration,
+        total=iterate.total,
+        stage=iterate.stage,
+        seconds=seconds,
+        history=iterate.history,
+        taken=taken,
+    )
+
+
+def _last(end: Any, total: int, before: NDArray[np.complex64] | None, taken: int) -> Snapshot:
+    return Snapshot(
+        **_pictures(end.object, end.support, before),
+        iteration=end.iterations,
+        total=total,
+        stage="",
+        seconds=end.seconds,
+        history=end.history,
+        taken=taken,
+        ended=end.ended,
+    )
+
+
+def _pictures(solution: Any, support: Any, before: NDArray[np.complex64] | None) -> dict[str, Any]:
+    """Copy one object to the CPU, its global phase held still between frames, its phase NaN outside the support."""
+    x = solution[0].detach().cpu().numpy()
+    inside = support[0].cpu().numpy().copy()
+    still = np.sum(x * np.abs(x)) if before is None else np.vdot(before, x)
+    x = x * np.exp(-1j * np.angle(still)).astype(np.complex64)
+    phase = np.where(inside, np.angle(x), np.nan).astype(np.float32)
+    return {"object": x, "amplitude": np.abs(x).astype(np.float32), "phase": phase, "support": inside}

@@ -1,0 +1,92 @@
+"""The workflow: the four panels in one dock, and the run's buttons at its foot."""
+
+import napari
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_dipr.ui.export_panel import ExportPanel
+from napari_dipr.ui.measurement_panel import MeasurementPanel
+from napari_dipr.ui.refine_panel import RefinePanel
+from napari_dipr.ui.session import session_of
+from napari_dipr.ui.support_panel import SupportPanel
+
+TITLES = ("Measurement", "Support", "Refine", "Export")
+
+
+class Workflow(QWidget):
+    """*Phase retrieval*: Measurement, Support, Refine, Export, top to bottom.
+
+    The step that is next is open; the others say in their title what they hold.
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.session = session = session_of(viewer)
+        self.measurement = MeasurementPanel(viewer)
+        self.support = SupportPanel(viewer)
+        self.refine = RefinePanel(viewer, with_bar=False)
+        self.export = ExportPanel(viewer)
+        self.sections: list[QCollapsible] = []
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(4, 4, 4, 4)
+        for panel in self.panels:
+            section = QCollapsible()
+            section.setDuration(0)
+            section.addWidget(panel)
+            section.layout().setContentsMargins(0, 0, 0, 0)
+            self.sections.append(section)
+            column.addWidget(section)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(inner)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(scroll)
+        layout.addWidget(self.refine.bar)
+        self.setMinimumWidth(360)
+
+        self._step = -1
+        for signal in (
+            session.measurement_changed,
+            session.support_changed,
+            session.refinement.changed,
+            session.exported,
+        ):
+            signal.connect(self._show)
+        self._show()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As wide as the longest label needs, and no wider: the canvas wants the room."""
+        return QSize(380, 760)
+
+    @property
+    def panels(self) -> tuple[QWidget, ...]:
+        """The four panels, in their order."""
+        return (self.measurement, self.support, self.refine, self.export)
+
+    def _show(self) -> None:
+        """Write the titles, and open the next step when it changes; what a person opened stays open until then."""
+        for number, (section, title, panel) in enumerate(zip(self.sections, TITLES, self.panels, strict=True), 1):
+            done = f"✓ {number}" if panel.summary else f"   {number}"
+            section.setText(f"{done}  {title}" + (f"   {panel.summary}" if panel.summary else ""))
+        run = self.session.refinement
+        if self.session.measurement is None:
+            step = 0
+        elif self.session.support_layer is None:
+            step = 1
+        elif run.state == "idle" and run.snapshot is not None and run.snapshot.ended:
+            step = 3
+        else:
+            step = 2
+        if step == self._step:
+            return
+        # The support stays at hand while the run goes: it can be edited all along.
+        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (2, 3)}[step]
+        for index, section in enumerate(self.sections):
+            (section.expand if index in opened else section.collapse)(animate=False)
+        self._step = step
