@@ -5,20 +5,22 @@ import json
 import math
 import platform
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_dipr import __version__
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
-from napari_dipr.solvers.recipe import Recipe, Reconstruction
+
+if TYPE_CHECKING:
+    from napari_dipr.solvers.recipe import Recipe, Reconstruction
 
 
 def provenance(
     measurement: Measurement,
-    recipe: Recipe | None = None,
-    result: Reconstruction | None = None,
+    recipe: "Recipe | None" = None,
+    result: "Reconstruction | None" = None,
     *,
     support_from: str | None = None,
     start: str | None = None,

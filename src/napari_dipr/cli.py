@@ -1,0 +1,392 @@
+"""The program ``napari-dipr``: the window, and the same work without it.
+
+What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
+"""
+
+import contextlib
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from napari_dipr import __version__
+from napari_dipr.errors import DiprError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_dipr.measurement import Measurement
+    from napari_dipr.solvers.problem import Problem, State
+    from napari_dipr.solvers.recipe import Recipe, Reconstruction
+
+AUTOCORRELATION = "autocorrelation"
+
+# Words for people go to stderr; stdout is for what other programs read.
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Group(typer.core.TyperGroup):
+    """Tells errors meant for people in one line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DiprError as error:
+            console.print(f"[bold red]Error:[/] [red]{escape(' '.join(str(error).split()))}[/]")
+            raise typer.Exit(1) from error
+
+
+class Around(StrEnum):
+    """What a crop is centred on."""
+
+    peak = "peak"
+    centre = "centre"
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Phase retrieval for coherent diffraction imaging: a network proposes the support, a person corrects it, an "
+    "iterative solver refines.",
+)
+with contextlib.suppress(ModuleNotFoundError):
+    from napari_dipr.benchmarks.cli import app as benchmark_app
+
+    app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"napari-dipr {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def reconstruct(
+    input: Annotated[str, typer.Argument(help="TIFF, NPY, NPZ or HDF5 file, or a sample: sample:fashion-0 … 255.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the TIFF files.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Network that proposes support and start.", show_default=False)
+    ] = None,
+    support: Annotated[
+        str | None,
+        typer.Option(metavar="autocorrelation|FILE", help="First support, instead of a network's.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="hio|alm|TEXT", help='Preset, or stages such as "hio(beta=0.8)*300 + er*50".')
+    ] = "hio",
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="300 for a preset")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random start, where no network gives one.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
+    ] = None,
+    amplitude: Annotated[
+        bool | None,
+        typer.Option("--amplitude/--intensity", help="What the data are.", show_default="intensity"),
+    ] = None,
+    centered: Annotated[
+        bool | None,
+        typer.Option("--centered/--cornered", help="Where zero frequency is.", show_default="guessed"),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
+    ] = None,
+    frame: Annotated[
+        int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="True or 1 = measured.", show_default="all measured")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
+    ] = None,
+    around: Annotated[Around, typer.Option(help="What the crop is centred on.")] = Around.peak,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
+    ] = None,
+    shrink_wrap: Annotated[bool, typer.Option("--shrink-wrap/--no-shrink-wrap", help="Let the support follow.")] = True,
+    positive: Annotated[bool, typer.Option("--positive", help="The object is real and not negative.")] = False,
+) -> None:
+    """Reconstruct an object without a window.
+
+    The data are prepared in this order: mask, threshold, crop. Without --model and --support, the model that fits the
+    measurement's size proposes; where there is none, the support comes from the autocorrelation.
+    """
+    if model is not None and support is not None:
+        raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
+
+    from napari_dipr.io.write import export, writable_folder, write_json
+
+    # Whatever can be found wrong is found before the run, not after it.
+    folder = writable_folder(output)
+    if json not in (None, "-"):
+        writable_folder(Path(json).parent)
+
+    from napari_dipr.io.provenance import provenance
+    from napari_dipr.io.read import read
+    from napari_dipr.solvers.recipe import Recipe
+    from napari_dipr.solvers.shrinkwrap import ShrinkWrap
+
+    plan = Recipe.parse(recipe, iterations=iterations, shrinkwrap=ShrinkWrap() if shrink_wrap else None)
+    measurement = read(
+        input,
+        kind=None if amplitude is None else "amplitude" if amplitude else "intensity",
+        zero_frequency=None if centered is None else "centre" if centered else "corner",
+        key=key,
+        frame=frame,
+        mask=mask,
+    )
+    if threshold is not None:
+        measurement = measurement.thresholded(threshold)
+    if crop is not None:
+        measurement = measurement.cropped(crop, around.value)
+    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
+    for step in measurement.history:
+        console.print(f"  {escape(step)}")
+    known, window = _truth(input, truth, measurement)
+
+    if model is None and support is None:
+        model, why = _fitting(measurement)
+        console.print(f"  {escape(why)}")
+    support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
+    result, place = _solve(measurement, plan, model, support, seed, device, positive)
+
+    object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
+    nmse = None if known is None else _nmse(object_, known, window)
+    told = provenance(
+        measurement,
+        plan,
+        result,
+        support_from=support_from,
+        start="random phases" if model is None else "the network's object",
+        seed=seed if model is None else None,
+        model=model,
+        device=place,
+        positive=positive,
+        nmse=nmse,
+    )
+    voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
+    paths = export(folder, measurement.name, object_, inside, told, voxel)
+    figures = {
+        "chi2": float(result.chi2[0]),
+        "r_factor": float(result.r_factor[0]),
+        "support_voxels": int(inside.sum()),
+        "iterations": result.iterations,
+        "seconds": round(result.seconds, 3),
+        "nmse": nmse,
+        "support_from": support_from,
+        "outputs": {quantity: str(path) for quantity, path in paths.items()},
+    }
+    if json == "-":
+        import json as encoder
+
+        print(encoder.dumps(figures, indent=2))  # noqa: T201
+    elif json is not None:
+        write_json(json, figures)
+    error = "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
+    console.print(
+        f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
+        f"voxels, {result.ended}, {result.seconds:.1f} s on {place}"
+    )
+    for path in paths.values():
+        console.print(f"  {escape(str(path))}")
+
+
+@app.command()
+def gui(
+    input: Annotated[str | None, typer.Argument(help="File or sample to open.", show_default=False)] = None,
+) -> None:
+    """Open napari with the workflow docked."""
+    _needs_napari()
+    from napari_dipr.ui.app import open_gui
+
+    open_gui(input)
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Drive the window through its steps by itself.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the headless demo leaves.")
+    ] = Path("demo-output"),
+) -> None:
+    """Show the workflow on a sample measurement."""
+    _needs_napari()
+    from napari_dipr.ui.demo import run_demo
+
+    run_demo(headless, output)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="MODEL.TOML", help="What to train; the weights go beside it.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints and logs.")] = Path("runs"),
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder with FashionMNIST's files.", show_default="found or fetched"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+) -> None:
+    """Train a model as its model.toml says."""
+    try:
+        import lightning  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise DiprError(f'Training needs {error.name}: pip install "napari-dipr[train]"') from error
+    from napari_dipr.training.loop import train as train_model
+
+    weights = train_model(config, runs, resume=resume, images=images, device=device)
+    console.print(f"  {escape(str(weights))}")
+
+
+def _needs_napari() -> None:
+    # On Windows, torch imported after Qt can fail to load its DLLs.
+    import torch  # noqa: F401
+
+    try:
+        import napari
+        import qtpy.QtCore  # noqa: F401
+    except ImportError as error:  # qtpy has its own kinds where there is no binding
+        raise DiprError(f'The window needs napari with a Qt ({error}): pip install "napari-dipr[all]"') from error
+    del napari
+
+
+def _truth(
+    input: str, file: Path | None, measurement: "Measurement"
+) -> "tuple[NDArray[np.generic] | None, NDArray[np.bool_] | None]":
+    """Return the true object, where it is known, and the window it is in (None: anywhere)."""
+    import numpy as np
+
+    from napari_dipr.errors import FileError
+    from napari_dipr.io.arrays import load_array
+    from napari_dipr.io.read import SAMPLE
+    from napari_dipr.samples import field_window, sample
+
+    if file is not None:
+        known = np.squeeze(load_array(file).array)
+        if known.shape != measurement.grid or not np.isfinite(known).all() or not known.any():
+            raise FileError(
+                f"{file.name} is no truth for this measurement: it must have the shape {measurement.grid}, this is "
+                f"{known.shape}, and finite values that are not all zero."
+            )
+        return known, None
+    if not input.startswith(SAMPLE):
+        return None, None
+    _, known = sample(input.removeprefix(SAMPLE))
+    if known.shape != measurement.grid:
+        console.print("  cropped, the sample has another pixel size than its truth: not compared")
+        return None, None
+    return known, field_window()
+
+
+def _fitting(measurement: "Measurement") -> tuple[str | None, str]:
+    from napari_dipr.networks.zoo import fitting_model, model_names
+
+    model = fitting_model(measurement)
+    if model is not None:
+        return model, f"support and start from the model {model}, which fits the measurement's size"
+    there = ", ".join(model_names())
+    why = f"none of the models ({there}) fits this size" if there else "there are no models"
+    return None, f"support from the autocorrelation: {why}"
+
+
+def _solve(
+    measurement: "Measurement",
+    plan: "Recipe",
+    model: str | None,
+    support: str | None,
+    seed: int,
+    device: str,
+    positive: bool,
+) -> "tuple[Reconstruction, str]":
+    """Return the run's outcome and the device it was on: where an accelerator's memory is full, the CPU."""
+    from napari_dipr.device import find_device, release_memory
+    from napari_dipr.errors import SolverError
+
+    place = str(find_device(device))
+    try:
+        return _watched(*_start(measurement, model, support, seed, place, positive), plan), place
+    except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocat", str(error)):
+            raise
+        if place == "cpu":
+            raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
+    console.print(f"  the memory of {place} is full: again on the cpu")
+    release_memory()
+    return _watched(*_start(measurement, model, support, seed, "cpu", positive), plan), "cpu"
+
+
+def _start(
+    measurement: "Measurement", model: str | None, support: str | None, seed: int, device: str, positive: bool
+) -> "tuple[Problem, State]":
+    import torch
+
+    from napari_dipr.io.read import load_mask
+    from napari_dipr.networks.propose import propose
+    from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
+    from napari_dipr.solvers.shrinkwrap import autocorrelation_support
+
+    problem = Problem.of(measurement, positive=positive, device=device)
+    if model is not None:
+        proposal = propose(measurement, model, device=device)
+        return problem, start_from(
+            problem, torch.from_numpy(proposal.object)[None], as_support(proposal.support, problem)
+        )
+    if support in (None, AUTOCORRELATION):
+        return problem, random_start(problem, autocorrelation_support(problem), seed)
+    return problem, random_start(problem, as_support(load_mask(str(support)), problem), seed)
+
+
+def _watched(problem: "Problem", start: "State", plan: "Recipe") -> "Reconstruction":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from napari_dipr.solvers.recipe import run
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    steps = run(problem, plan, start)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=plan.iterations)
+        while True:
+            try:
+                at = next(steps)
+            except StopIteration as end:
+                return end.value
+            words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
+            progress.update(task, completed=at.iteration, description=escape(words))
+
+
+def _nmse(estimate: "NDArray[np.complex64]", truth: "NDArray[np.generic]", window: "NDArray[np.bool_] | None") -> float:
+    import torch
+
+    from napari_dipr.physics.symmetry import nmse
+
+    inside = None if window is None else torch.from_numpy(window)
+    return float(nmse(torch.from_numpy(estimate)[None], torch.from_numpy(truth)[None], inside)[0])
+
+
+if __name__ == "__main__":
+    app()
