@@ -1,0 +1,170 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import data
+
+from napari_dipr.physics.fourier import forward
+from napari_dipr.physics.metrics import errors_of
+from napari_dipr.physics.symmetry import nmse, twin
+from napari_dipr.solvers.alm import ALM
+from napari_dipr.solvers.problem import Problem, State, random_start
+from napari_dipr.solvers.projections import ER, HIO
+
+GRIDS = [(12, 15), (8, 7, 6)]
+ALGORITHMS = [ER(), HIO(), HIO(beta=0.5), ALM()]
+
+
+def iterate(algorithm, problem, state, steps):
+    for _ in range(steps):
+        state = algorithm.step(problem, state)
+    return state
+
+
+def residual(problem, state):
+    x = problem.project_object(state.object, state.support)
+    return errors_of(x, problem.amplitudes, problem.measured)[0].sqrt()
+
+
+def scaled_noise(like, size, seed=1):
+    noise = torch.randn(like.shape, dtype=like.dtype, generator=torch.Generator().manual_seed(seed))
+    return size * noise * like.abs().square().mean().sqrt()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
+@given(grid=st.sampled_from(GRIDS), is_twin=st.booleans(), phase=st.floats(-3, 3), positive=st.booleans(), more=data())
+@settings(max_examples=10)
+def test_a_solution_stays_and_so_do_its_shifts_and_its_twin(planted, algorithm, grid, is_twin, phase, positive, more):
+    problem, truth, support = planted(grid, dtype=torch.complex128, positive=positive)
+    shift = more.draw(st.tuples(*[st.integers(0, n - 1) for n in grid]))
+    dims = tuple(range(1, truth.ndim))
+    if is_twin:
+        truth, support = twin(truth), twin(support.to(truth.dtype)).real > 0.5
+    truth, support = torch.roll(truth, shift, dims), torch.roll(support, shift, dims)
+    if not positive:
+        truth = truth * torch.polar(torch.tensor(1.0, dtype=torch.float64), torch.tensor(phase, dtype=torch.float64))
+    state = iterate(algorithm, problem, State(truth, support), 3)
+    torch.testing.assert_close(state.object, truth, rtol=1e-8, atol=1e-8)
+    assert state.iteration == 3
+
+
+def test_the_solution_under_a_foreign_support_does_not_stay(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    elsewhere = torch.roll(support, 2, 1)
+    for algorithm in ALGORITHMS:
+        moved = iterate(algorithm, problem, State(truth, elsewhere), 1).object
+        assert float((moved - truth).abs().max()) > 1e-3
+
+
+def test_hio_then_er_recover_a_complex_object_from_random_starts(planted):
+    problem, truth, support = planted((24, 24), batch=20)
+    state = iterate(HIO(), problem, random_start(problem, support), 600)
+    state = iterate(ER(), problem, state, 50)
+    solved = residual(problem, state) < 1e-4
+    assert int(solved.sum()) >= 18
+    error, _ = nmse(state.object[solved], truth[solved])
+    assert float(error.max()) < 1e-4
+
+
+def test_hio_then_er_recover_a_real_positive_object_in_three_dimensions(planted):
+    problem, truth, support = planted((10, 12, 10), batch=4, positive=True)
+    state = iterate(ER(), problem, iterate(HIO(), problem, random_start(problem, support), 200), 30)
+    assert float(residual(problem, state).max()) < 1e-4
+    assert float(nmse(state.object, truth)[0].max()) < 1e-4
+    x = problem.project_object(state.object, support)
+    assert (x.real >= 0).all()
+    assert not x.imag.any()
+
+
+def test_hio_recovers_what_a_beam_stop_hides(planted):
+    measured = torch.ones(24, 24, dtype=torch.bool)
+    measured[[0, 0, 1, -1, 0], [0, 1, 0, 0, -1]] = False
+    problem, truth, support = planted((24, 24), batch=8, measured=measured)
+    state = iterate(ER(), problem, iterate(HIO(), problem, random_start(problem, support), 600), 50)
+    solved = residual(problem, state) < 1e-3
+    assert int(solved.sum()) >= 6
+    hidden = forward(state.object)[solved][:, ~measured].abs()
+    torch.testing.assert_close(hidden, forward(truth)[solved][:, ~measured].abs(), rtol=0.05, atol=1.0)
+
+
+@given(st.integers(0, 1000), st.sampled_from(GRIDS), st.booleans())
+@settings(max_examples=15)
+def test_er_never_raises_the_distance_to_the_measured_magnitudes(planted, seed, grid, positive):
+    problem, _, support = planted(grid, dtype=torch.complex128, positive=positive)
+    state = random_start(problem, support, seed)
+    before = torch.inf
+    for _ in range(8):
+        after = float((state.object - problem.project_magnitude(state.object)).norm())
+        assert after <= before * (1 + 1e-9)
+        before, state = after, ER().step(problem, state)
+
+
+def test_hio_is_its_formula_inside_and_outside(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    x = truth + scaled_noise(truth, 0.5)
+    y = problem.project_magnitude(x)
+    after = HIO(beta=0.7).step(problem, State(x, support)).object
+    torch.testing.assert_close(after[support], y[support])
+    torch.testing.assert_close(after[~support], (x - 0.7 * y)[~support])
+
+
+def test_positive_hio_takes_negative_pixels_for_outside(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128, positive=True)
+    x = scaled_noise(truth, 1.0).real.to(truth.dtype)
+    y = problem.project_magnitude(x).real.to(truth.dtype)
+    negative = support & (y.real < 0)
+    assert negative.any()
+    after = HIO(beta=0.7).step(problem, State(x, support)).object
+    torch.testing.assert_close(after[negative], (x - 0.7 * y)[negative])
+    torch.testing.assert_close(after[support & ~negative], y[support & ~negative])
+
+
+@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_batch_goes_as_its_samples_go(planted, algorithm, grid):
+    problem, _, support = planted(grid, batch=3)
+    start = random_start(problem, support)
+    together = iterate(algorithm, problem, start, 20).object
+    for k in range(3):
+        alone = Problem(problem.amplitudes[k : k + 1])
+        one = iterate(algorithm, alone, State(start.object[k : k + 1], support[k : k + 1]), 20).object
+        assert float((one - together[k : k + 1]).norm() / one.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+def test_single_precision_follows_double_precision(planted, algorithm):
+    problem, truth, support = planted((24, 24), batch=4, dtype=torch.complex128)
+    start = truth + scaled_noise(truth, 0.3)
+    double = iterate(algorithm, problem, State(start, support), 20).object
+    coarse = Problem(problem.amplitudes.float())
+    single = iterate(algorithm, coarse, State(start.to(torch.complex64), support), 20).object
+    assert single.dtype == torch.complex64
+    assert float(((single - double).norm() / double.norm()).max()) < 1e-4
+
+
+@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+def test_a_step_counts_the_transforms_it_makes(planted, transforms, algorithm):
+    problem, _, support = planted()
+    state = random_start(problem, support)
+    transforms.clear()
+    assert iterate(algorithm, problem, state, 3).ffts == len(transforms) == 6
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
+def test_a_step_leaves_the_state_it_was_given_as_it_was(planted, algorithm):
+    problem, _, support = planted((12, 15))
+    start = random_start(problem, support)
+    before = start.object.clone()
+    first = algorithm.step(problem, start).object
+    assert torch.equal(start.object, before)
+    assert torch.equal(algorithm.step(problem, start).object, first)
+
+
+def test_scaling_the_measurement_scales_the_iterates(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    x = truth + scaled_noise(truth, 0.5)
+    brighter = Problem(problem.amplitudes * 1e3)
+    for algorithm in ALGORITHMS:
+        once = iterate(algorithm, problem, State(x, support), 5).object
+        bright = iterate(algorithm, brighter, State(x * 1e3, support), 5).object
+        torch.testing.assert_close(bright, once * 1e3, rtol=1e-6, atol=1e-6)
