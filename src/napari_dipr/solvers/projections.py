@@ -19,7 +19,7 @@ class Algorithm(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     searches: ClassVar[bool] = True
-    """Whether it can leave a local minimum. Shrink-wrap works while an algorithm searches."""
+    """Whether it can leave a local minimum. Shrink-wrap's smoothing falls while algorithms search."""
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state."""

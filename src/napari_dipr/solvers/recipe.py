@@ -1,7 +1,7 @@
 """Recipes, and the run that carries one out.
 
-A recipe is data: stages, each an algorithm for a number of iterations, and a shrink-wrap that works while the algorithm
-searches. :func:`run` is a two-way generator: it yields iterates by the clock, and takes controls at every yield.
+A recipe is data: stages, each an algorithm for a number of iterations, and a shrink-wrap that works beside
+them. :func:`run` is a two-way generator: it yields iterates by the clock, and takes controls at every yield.
 """
 
 import re
@@ -46,7 +46,7 @@ class Stage(BaseModel):
 
 
 class Recipe(BaseModel):
-    """Stages, and the shrink-wrap that works while they search (None: the support stays as it is)."""
+    """Stages, and the shrink-wrap that works beside them (None: the support stays as it is)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -276,8 +276,8 @@ def run(
             state = stage.algorithm.step(problem, state)
             done += 1
             wrap = recipe.shrinkwrap
-            if wrap is not None and stage.algorithm.searches and (done % wrap.every == 0) and done < total:
-                support = wrap.update(problem, state, start.support, done / searching)
+            if wrap is not None and done % wrap.every == 0 and done < total:
+                support = wrap.update(problem, state, start.support, min(1.0, done / max(searching, 1)))
                 state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
             if record_every and (done % record_every == 0 or done == 1):
                 history = (*history, look()[0])
