@@ -11,6 +11,9 @@ import hypothesis
 import pytest
 import torch
 
+# The tensors are small: threads would only wait for each other, all the more beside another job.
+torch.set_num_threads(1)
+
 # What is slow is seen in the durations; a busy machine must not fail a test.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("default")
