@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+
+from napari_dipr import samples
+from napari_dipr.errors import ModelError, SupportError
+from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.networks.propose import predict, propose, rethreshold, support_of
+from napari_dipr.networks.spec import ProposalDefaults
+from napari_dipr.networks.zoo import find_model, load_model, model_names
+from napari_dipr.physics.symmetry import nmse
+
+PLAIN = ProposalDefaults(median=1, sigma=0)
+
+
+def spot(brightness=1.0):
+    """A block of 4 × 4, and one pixel of some brightness far from it."""
+    x = torch.zeros(1, 20, 20, dtype=torch.complex64)
+    x[0, 8:12, 8:12] = 1j
+    x[0, 2, 3] = brightness
+    return x
+
+
+def test_the_support_is_where_the_amplitude_exceeds_a_share_of_its_maximum():
+    x = torch.tensor([[[0.1, 0.5, -1.0], [0.25j, 0.0, 0.3]], [[10, 50, 100], [25, 0, 30]]])
+    expected = torch.tensor([[False, True, True], [False, False, True]])
+    found = support_of(x, PLAIN, 0.26)
+    assert torch.equal(found[0], expected)
+    assert torch.equal(found[1], expected)
+
+
+def test_a_median_takes_out_the_one_bright_pixel():
+    assert int(support_of(spot(100.0), PLAIN, 0.1).sum()) == 1
+    found = support_of(spot(100.0), ProposalDefaults(median=3, sigma=0), 0.1)[0]
+    assert not found[2, 3]
+    assert found[8:12, 8:12].sum() == 12  # a median takes a square's corners
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_the_median_agrees_with_scipy(side):
+    x = torch.rand(2, 20, 21, generator=torch.Generator().manual_seed(1))
+    filtered = np.stack([scipy.ndimage.median_filter(image, side, mode="mirror") for image in x.numpy()])
+    expected = filtered > 0.7 * filtered.max((1, 2), keepdims=True)
+    np.testing.assert_array_equal(support_of(x, ProposalDefaults(median=side, sigma=0), 0.7), expected)
+
+
+def test_smoothing_closes_a_hole():
+    x = spot(0.0)
+    x[0, 9, 9] = 0
+    assert not support_of(x, PLAIN, 0.1)[0, 9, 9]
+    assert support_of(x, ProposalDefaults(sigma=0.7), 0.1)[0, 9, 9]
+
+
+def test_a_proposal_has_the_measured_energy_and_its_support(models):
+    picture = np.random.default_rng(1).random((18, 18))
+    measurement, _ = simulate(picture)
+    proposal = propose(measurement, "tiny", device="cpu")
+    assert (proposal.model, proposal.threshold) == ("tiny", 0.1)
+    assert proposal.object.dtype == np.complex64
+    assert (np.abs(proposal.object) ** 2).sum() == pytest.approx((picture**2).sum(), rel=1e-4)
+    expected = support_of(torch.from_numpy(proposal.object)[None], ProposalDefaults(median=3), 0.1)[0]
+    np.testing.assert_array_equal(proposal.support, expected)
+    higher = propose(measurement, "tiny", device="cpu", threshold=0.6)
+    np.testing.assert_array_equal(rethreshold(proposal, 0.6).support, higher.support)
+    assert higher.support.sum() < proposal.support.sum()
+
+
+def test_what_is_not_measured_does_not_influence_a_proposal(models):
+    measurement, _ = simulate(np.random.default_rng(1).random((18, 18)))
+    mask = np.ones(measurement.grid, bool)
+    mask[3:6, 20:25] = False
+    data = measurement.intensities.copy()
+    data[~mask] = np.nan
+    proposals = [
+        propose(m, "tiny", device="cpu")
+        for m in (measurement.with_mask(mask), Measurement.of(data, measured=mask, zero_frequency="centre"))
+    ]
+    np.testing.assert_array_equal(proposals[0].object, proposals[1].object)
+
+
+def test_a_measurement_of_another_size_is_refused_with_both_sizes_and_a_way_out(models):
+    measurement, _ = simulate(np.ones((20, 20)))
+    with pytest.raises(ModelError, match=r"36 × 36 pixels; this one has 40 × 40\. Crop the measurement, or start from"):
+        propose(measurement, "tiny")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
+def test_a_threshold_that_is_no_share_is_refused(models, threshold):
+    measurement, _ = simulate(np.ones((18, 18)))
+    with pytest.raises(SupportError, match="must be between 0 and 1"):
+        propose(measurement, "tiny", threshold=threshold)
+
+
+def test_the_shipped_passive_network_beats_the_papers_on_images_it_was_never_trained_on():
+    if "passive-fashion" not in model_names():
+        pytest.skip("models/passive-fashion has no weights yet")
+    truth = torch.from_numpy(samples.on_grid(samples.place(samples.shipped_images())))
+    intensities = torch.fft.fft2(truth).abs().square()
+    network = load_model("passive-fashion")
+    objects = torch.cat([predict(network, part) for part in intensities.split(64)])
+    error, _ = nmse(objects, truth, torch.from_numpy(samples.field_window()))
+    assert float(error.mean()) < 0.266
+    stated = json.loads((find_model("passive-fashion") / "trained.json").read_text()).get("nmse")
+    if stated is not None:
+        assert float(error.mean()) == pytest.approx(stated, abs=0.005)
