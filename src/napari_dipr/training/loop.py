@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -18,9 +19,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr import samples
-from napari_dipr.networks.zoo import ModelSpec, TrainingSpec
+from napari_dipr.networks.spec import ModelSpec, TrainingSpec
 from napari_dipr.training.losses import passive
 from napari_dipr.training.objects import fashion_mnist
+
+# Steps between two checkpoints, and between two lines of the loss curve.
+CHECKPOINT_EVERY = 500
+LOG_EVERY = 50
 
 
 class Placements(IterableDataset[Tensor]):
@@ -45,6 +50,20 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.spec = spec
         self.network = spec.network.build()
+        self.began, self.seconds_before = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before the last resumption included."""
+        return self.seconds_before + time.monotonic() - self.began
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time that it took so far."""
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.seconds_before = checkpoint.get("seconds", 0.0)
 
     def training_step(self, fields: Tensor, batch_index: int) -> Tensor:
         """Simulate the batch's measurements on the device, and return the loss."""
@@ -61,7 +80,8 @@ class Training(lightning.LightningModule):
 
         def rate(step: int) -> float:
             warmup = min(1.0, (step + 1) / (t.warmup_steps + 1))
-            return warmup * 0.5 * (1 + np.cos(np.pi * min(1.0, step / t.steps)))
+            # In Python's own numbers: the rate is kept in checkpoints, which admit nothing of numpy's.
+            return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / t.steps)))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -75,9 +95,10 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
     config
         The ``model.toml``.
     runs
-        Folder for checkpoints and logs; a folder of the model's name is made in it.
+        Folder for checkpoints and logs; a folder of the model's name is made in it. The loss curve is its
+        ``metrics.csv``; a resumed training writes its part to ``from-STEP/metrics.csv``.
     resume
-        Go on from the last checkpoint there.
+        Go on from the last checkpoint there, if there is one.
     images
         Folder with FashionMNIST's files, see :func:`~napari_dipr.training.objects.fashion_mnist`.
     device
@@ -99,21 +120,30 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
         data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
     trainer = lightning.Trainer(
         accelerator={"auto": "auto", "cuda": "gpu"}.get(device, device),
+        devices=1,
         max_steps=spec.training.steps,
         max_epochs=-1,
-        logger=CSVLogger(runs, name=spec.model.name, version=""),
+        # The logger empties the folder it is given.
+        logger=CSVLogger(runs, name=spec.model.name, version=f"from-{data.first}" if data.first else ""),
         callbacks=[
-            ModelCheckpoint(folder / "checkpoints", save_last=True, every_n_train_steps=500, save_top_k=0),
+            # Without a version counter: a new training beside an old one would write last-v1.ckpt, and resuming would
+            # take the old one.
+            ModelCheckpoint(
+                folder / "checkpoints",
+                save_last=True,
+                every_n_train_steps=CHECKPOINT_EVERY,
+                save_top_k=0,
+                enable_version_counter=False,
+            ),
             RichProgressBar(),
         ],
-        log_every_n_steps=50,
+        log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
         gradient_clip_val=1.0,
     )
-    began = time.monotonic()
     loader = DataLoader(data, batch_size=None)
     trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
-    return _save(module, config.parent, time.monotonic() - began, trainer.global_step - data.first)
+    return _save(module, config.parent, trainer.global_step)
 
 
 def _margins(spec: ModelSpec) -> tuple[int, int, int, int]:
@@ -122,7 +152,7 @@ def _margins(spec: ModelSpec) -> tuple[int, int, int, int]:
     return left, columns - width - left, top, rows - height - top
 
 
-def _save(module: Training, folder: Path, seconds: float, steps: int) -> Path:
+def _save(module: Training, folder: Path, steps: int) -> Path:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
     target = folder / "weights.safetensors"
@@ -130,7 +160,7 @@ def _save(module: Training, folder: Path, seconds: float, steps: int) -> Path:
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "steps": steps,
-        "seconds": round(seconds),
+        "seconds": round(module.seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],

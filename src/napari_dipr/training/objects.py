@@ -1,6 +1,7 @@
 """Objects to train on: FashionMNIST as the paper uses it."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ def fashion_mnist(split: Literal["train", "test"], folder: Path | None = None) -
     Raises
     ------
     FileError
-        If they are in none of these places, or are not what they should be.
+        If they are in none of these places, or not in the IDX format.
     """
     name, known_hash = FILES[split]
     if folder is not None and not (folder / name).is_file():
@@ -43,7 +44,10 @@ def fashion_mnist(split: Literal["train", "test"], folder: Path | None = None) -
                 f"FashionMNIST's {name} could not be fetched ({error}). Install Debian's package "
                 "dataset-fashion-mnist, or give a folder that holds it."
             ) from error
-    raw = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
-    if raw[:4].tolist() != [0, 0, 8, 3]:
-        raise FileError(f"{path} is not a file of images in IDX format.")
+    try:
+        raw = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
+    if raw[:4].tolist() != [0, 0, 8, 3] or (raw.size - 16) % (28 * 28) or raw.size <= 16:
+        raise FileError(f"{path} is not a file of 28 × 28 images in IDX format.")
     return raw[16:].reshape(-1, 28, 28)
