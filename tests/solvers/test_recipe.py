@@ -307,7 +307,7 @@ def test_an_edit_that_leaves_no_support_is_refused_and_the_run_can_go_on_from_th
 # Shrink-wrap's place in a run
 
 
-def test_shrink_wrap_works_while_the_algorithm_searches_and_not_after(planted, monkeypatch):
+def test_shrink_wrap_narrows_while_the_algorithm_searches_and_goes_on_while_er_finishes(planted, monkeypatch):
     calls = []
     monkeypatch.setattr(
         ShrinkWrap,
@@ -316,7 +316,7 @@ def test_shrink_wrap_works_while_the_algorithm_searches_and_not_after(planted, m
     )
     problem, _, support = planted((12, 12))
     solve(problem, Recipe.parse("hio*20 + er*20", shrinkwrap=ShrinkWrap(every=5)), random_start(problem, support))
-    assert calls == [(5, 0.25), (10, 0.5), (15, 0.75), (20, 1.0)]
+    assert calls == [(5, 0.25), (10, 0.5), (15, 0.75), (20, 1.0), (25, 1.0), (30, 1.0), (35, 1.0)]
     calls.clear()
     solve(problem, Recipe.parse("hio*20 + er*20"), random_start(problem, support))
     assert calls == []
