@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -45,11 +46,11 @@ def test_the_gradient_is_that_of_the_lagrangian(planted, grid, masked, positive)
         multiplier=0.1 * noise(truth, seed=5),
         penalty=torch.tensor([0.3, 2.0], dtype=torch.float64),
         infeasibility=torch.ones(2, dtype=torch.float64),
-        pairs=[],
     )
 
     def value(x):
-        return alm._value(problem, support, x, x - problem.project_magnitude(x), memory)
+        there = replace(memory, residual=x - problem.project_magnitude(x))
+        return alm._lagrangian(problem, support, x, there)[0]
 
     at, gradient = alm._lagrangian(problem, support, z, memory)
     torch.testing.assert_close(at, value(z))
@@ -65,7 +66,7 @@ def test_the_multiplier_at_the_support_is_the_text_books():
     z, multiplier = (torch.randn(1, 4, 4, dtype=torch.complex128) for _ in range(2))
     support = torch.rand(1, 4, 4) < 0.5
     problem = Problem(torch.ones(1, 4, 4, dtype=torch.float64))
-    memory = alm._Memory(z, multiplier, torch.tensor([0.25], dtype=torch.float64), torch.ones(1), [])
+    memory = alm._Memory(z, multiplier, torch.tensor([0.25], dtype=torch.float64), torch.ones(1))
     torch.testing.assert_close(alm._violation(problem, support, z, memory), ~support * (0.25 * z + multiplier))
 
 
@@ -91,7 +92,7 @@ def test_alm_converges_in_three_dimensions_with_unmeasured_pixels(planted):
 
 def test_multipliers_and_penalty_change_between_the_inner_problems_and_the_violation_falls(planted):
     problem, truth, support = planted((16, 16), batch=2, dtype=torch.complex128)
-    algorithm = ALM(inner=10)
+    algorithm = ALM(inner=10, patience=1)
     state = State(near(truth, 0.05), support)
     multipliers, penalties, violations = [], [], []
     for outer in range(12):
@@ -112,7 +113,7 @@ def test_multipliers_and_penalty_change_between_the_inner_problems_and_the_viola
 def test_the_penalty_stops_at_its_bound(planted):
     problem, truth, support = planted((12, 12), dtype=torch.complex64)
     foreign = torch.roll(support, 4, 1)  # nothing feasible fits: the violation cannot fall
-    state = iterate(ALM(inner=2, penalty_max=0.05), problem, State(truth, foreign), 30)
+    state = iterate(ALM(inner=2, penalty=0.01, patience=1, penalty_max=0.05), problem, State(truth, foreign), 30)
     torch.testing.assert_close(state.memory.penalty, torch.tensor([0.05]))
 
 
@@ -159,7 +160,6 @@ def test_every_transform_is_counted(planted, transforms):
         assert state.ffts == len(transforms)
 
 
-@pytest.mark.xfail(reason="a step changes the memory of the state it is given")
 def test_a_step_from_an_earlier_state_is_not_disturbed_by_later_ones(planted):
     problem, truth, support = planted((12, 12), dtype=torch.complex128)
     earlier = iterate(ALM(inner=4), problem, State(near(truth, 0.1), support), 6)
@@ -168,7 +168,6 @@ def test_a_step_from_an_earlier_state_is_not_disturbed_by_later_ones(planted):
     torch.testing.assert_close(again, once)
 
 
-@pytest.mark.xfail(reason="the count of inner iterations is compared for equality")
 def test_fewer_inner_iterations_than_were_done_still_update_the_multipliers(planted):
     problem, truth, support = planted((12, 12), dtype=torch.complex128)
     state = iterate(ALM(inner=50), problem, State(near(truth, 0.1), support), 10)
