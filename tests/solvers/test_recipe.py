@@ -178,25 +178,27 @@ def test_the_transforms_are_counted_truly(planted, transforms):
     assert end.ffts == len(transforms) - 1  # the last look at the error
 
 
-@pytest.mark.parametrize("text", ["hio*20", "er*20"])
-def test_a_run_goes_on_from_the_state_of_another_as_if_it_were_one(planted, text):
+@pytest.mark.parametrize("name", ["hio", "er", "alm(inner=7)"])
+def test_a_run_goes_on_from_the_state_of_another_as_if_it_were_one(planted, name):
     problem, _, support = planted((12, 12), batch=2)
     start = random_start(problem, support)
-    whole = solve(problem, Recipe.parse(f"{text} + {text}"), start)
-    half = solve(problem, Recipe.parse(text), start)
-    other = solve(problem, Recipe.parse(text), half.state)
+    whole = solve(problem, Recipe.parse(f"{name}*40"), start)
+    half = solve(problem, Recipe.parse(f"{name}*20"), start)
+    other = solve(problem, Recipe.parse(f"{name}*20"), half.state)
     assert torch.equal(other.object, whole.object)
     assert (other.iterations, other.ffts) == (whole.iterations, whole.ffts)
     assert other.history[-1].iteration == 40
 
 
-def test_alm_goes_on_from_its_state_and_falls_further(planted):
+def test_a_new_support_lets_alm_start_afresh(planted):
     problem, _, support = planted((12, 12))
-    start = random_start(problem, support)
-    first = solve(problem, Recipe.parse("alm*60"), start)
-    second = solve(problem, Recipe.parse("alm*60"), first.state)
-    assert second.iterations == 120
-    assert float(second.chi2) < float(first.chi2)
+    state = solve(problem, Recipe.parse("alm(inner=3)*10"), random_start(problem, support)).state
+    assert state.memory.multiplier.any()
+    edit = np.zeros((12, 12), np.int8)
+    edit[0, 0] = 1
+    steps = run(problem, Recipe.parse("alm(inner=3)*10"), state, interval=0)
+    seen, _ = every_iterate(steps, lambda i: Controls(edit=edit) if i.iteration == 1 else None)
+    assert not seen[1].state.memory.multiplier.any()
 
 
 # Controls

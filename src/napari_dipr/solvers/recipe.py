@@ -227,8 +227,8 @@ def run(
     Parameters
     ----------
     problem, recipe, start
-        What to solve, how, and from where: a start, or the state of an earlier run, of which object, support and pins
-        are taken over. The algorithm itself starts afresh (ALM's multipliers at 0).
+        What to solve, how, and from where: a start, or the state of an earlier run of the same problem. Where the
+        algorithm is the same too, it goes on as if it had never ended.
     interval
         Seconds between two yields, at least. The first comes after the first iteration.
     record_every
@@ -251,8 +251,8 @@ def run(
         If an edit leaves no support or too large a one, or β is out of bounds. The run is over then; the state of the
         last iterate is whole, and another run can go on from it.
     """
-    state, ended = replace(start, memory=None), "all iterations done"
-    history: tuple[Record, ...] = ()
+    state, ended = start, "all iterations done"
+    history: list[Record] = []
     began = yielded = time.monotonic()
     beta: float | None = None
     total, done, stopped = recipe.iterations, 0, False
@@ -270,7 +270,8 @@ def run(
         return Record(state.iteration, float(chi2.mean()), float(r.mean()), pixels), solution, chi2, r
 
     for stage in recipe.stages:
-        state = replace(state, memory=None)
+        if done:  # a memory is of one algorithm with its options
+            state = replace(state, memory=None)
         stage = _with_beta(stage, beta)
         for _ in range(stage.iterations):
             state = stage.algorithm.step(problem, state)
@@ -280,12 +281,12 @@ def run(
                 support = wrap.update(problem, state, start.support, min(1.0, done / max(searching, 1)))
                 state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
             if record_every and (done % record_every == 0 or done == 1):
-                history = (*history, look()[0])
+                history.append(look()[0])
             now = time.monotonic()
             if done == 1 or now - yielded >= interval:
                 yielded = now
                 solution = problem.project_object(state.object, state.support)
-                controls = yield Iterate(state, solution, done, total, str(stage), history)
+                controls = yield Iterate(state, solution, done, total, str(stage), tuple(history))
                 if controls is not None:
                     if controls.edit is not None:
                         state = _edited(problem, state, controls.edit)
@@ -300,8 +301,8 @@ def run(
 
     last, solution, chi2, r = look()
     # An edit after the last iteration makes what was recorded of it untrue.
-    history = (*(h for h in history if h.iteration != last.iteration), last)
-    return Reconstruction(solution, state.support, chi2, r, history, state, time.monotonic() - began, ended)
+    past = (h for h in history if h.iteration != last.iteration)
+    return Reconstruction(solution, state.support, chi2, r, (*past, last), state, time.monotonic() - began, ended)
 
 
 def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Reconstruction:
