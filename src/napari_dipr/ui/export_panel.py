@@ -7,7 +7,7 @@ import napari
 from magicgui.widgets import FileEdit, LineEdit
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_dipr.ui.forms import Form, button, remark
+from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
 
 
@@ -33,9 +33,9 @@ class ExportPanel(QWidget):
         layout.addWidget(self.state)
         layout.addStretch()
         self.summary = ""
-        session.measurement_changed.connect(self._measurement_changed)
-        session.refinement.advanced.connect(self._enable)
-        session.refinement.changed.connect(self._enable)
+        follow(self, session.measurement_changed, self._measurement_changed)
+        follow(self, session.refinement.advanced, self._enable)
+        follow(self, session.refinement.changed, self._enable)
         self._measurement_changed()
 
     def _measurement_changed(self) -> None:

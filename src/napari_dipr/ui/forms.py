@@ -26,6 +26,12 @@ def told(action: Callable[..., Any]) -> Callable[..., None]:
     return told_action
 
 
+def follow(owner: QWidget, signal: Any, action: Callable[..., Any]) -> None:
+    """Connect a signal of the session or the viewer to an action of a widget for as long as the widget lives."""
+    signal.connect(action)
+    owner.destroyed.connect(lambda: signal.disconnect(action))
+
+
 def number_for(model: type[BaseModel], name: str, label: str, step: float | None = None) -> FloatSpinBox | SpinBox:
     """Return a number box with the default, bounds and description that a model's field has."""
     field = model.model_fields[name]
@@ -52,8 +58,12 @@ def layer_choice(viewer: Any, kind: type[Layer], label: str, tooltip: str, accep
         label=label,
         tooltip=tooltip,
     )
+
+    def listed(event: Any) -> None:
+        box.reset_choices()
+
     for event in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered):
-        event.connect(lambda event: box.reset_choices())
+        follow(box.native, event, listed)
     return box
 
 

@@ -16,6 +16,7 @@ class ConvergencePlot(QWidget):
         super().__init__()
         self.plot = pyqtgraph.PlotWidget(background=None)
         self.plot.setLogMode(y=True)
+        self.plot.setDownsampling(auto=True, mode="peak")
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.setMouseEnabled(False, False)
@@ -27,8 +28,7 @@ class ConvergencePlot(QWidget):
         names = (f'<span style="color: {colour}">{name}</span>' for name, colour in CURVES.values())
         self.plot.setTitle(" &nbsp; ".join(names), size="9pt")
         self.curves = {
-            key: self.plot.plot([], [], pen=pyqtgraph.mkPen(colour, width=2))
-            for key, (_, colour) in CURVES.items()
+            key: self.plot.plot([], [], pen=pyqtgraph.mkPen(colour, width=2)) for key, (_, colour) in CURVES.items()
         }
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.projections import HIO
-from napari_dipr.ui.forms import Form, button, number_for, remark
+from napari_dipr.ui.forms import Form, button, follow, number_for, remark
 from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.session import session_of
 
@@ -65,10 +65,10 @@ class RefinePanel(QWidget):
 
         self.beta.changed.connect(session.refinement.set_beta)
         self.algorithm.changed.connect(lambda name: self._enable())
-        session.refinement.changed.connect(self._enable)
-        session.refinement.advanced.connect(self._advanced)
-        session.support_changed.connect(self._support_changed)
-        session.measurement_changed.connect(lambda: self.plot.show_history(()))
+        follow(self, session.refinement.changed, self._enable)
+        follow(self, session.refinement.advanced, self._advanced)
+        follow(self, session.support_changed, self._support_changed)
+        follow(self, session.measurement_changed, self._advanced)
         self._support_from = ""
         self._enable()
         self._support_changed()
@@ -143,11 +143,9 @@ class RunBar(QWidget):
             layout.addWidget(widget, 0, column)
         layout.addWidget(self.progress, 1, 0, 1, 3)
         layout.addWidget(self.words, 2, 0, 1, 3)
-        run.changed.connect(self._show)
-        run.advanced.connect(self._show)
-        session.support_changed.connect(self._show)
-        session.measurement_changed.connect(self._show)
-        session.busy_changed.connect(self._busy)
+        for signal in (run.changed, run.advanced, session.support_changed, session.measurement_changed):
+            follow(self, signal, self._show)
+        follow(self, session.busy_changed, self._busy)
         self._show()
 
     def _busy(self, description: str) -> None:

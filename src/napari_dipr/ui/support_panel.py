@@ -7,7 +7,7 @@ from magicgui.widgets import ComboBox, FloatSlider
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
-from napari_dipr.ui.forms import Form, button, remark
+from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
 
 AUTOCORRELATION_THRESHOLD = 0.04
@@ -48,9 +48,9 @@ class SupportPanel(QWidget):
 
         self.model.changed.connect(self._model_changed)
         self.threshold.changed.connect(session.rethreshold)
-        session.measurement_changed.connect(self._measurement_changed)
-        session.support_changed.connect(self._support_changed)
-        session.refinement.changed.connect(self._enable)
+        follow(self, session.measurement_changed, self._measurement_changed)
+        follow(self, session.support_changed, self._support_changed)
+        follow(self, session.refinement.changed, self._enable)
         self._measurement_changed()
         self._support_changed()
 

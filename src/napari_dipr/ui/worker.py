@@ -1,7 +1,7 @@
 """The only thread code: short jobs, and the refinement that streams.
 
-Workers are made on the main thread by napari's ``create_worker``, which relays errors as notifications and stops the
-worker when the window closes. What a worker hands over are copies in numpy, never a live tensor.
+Workers are made on the main thread by napari's ``create_worker``, which stops them when the window closes. What they
+hand over are copies in numpy, never a live tensor.
 """
 
 import threading
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from napari.qt.threading import FunctionWorker, GeneratorWorker, create_worker
+from napari.utils.notifications import notification_manager, show_error
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, SolverError
@@ -35,9 +36,18 @@ def in_background(
 
     worker = create_worker(explained, _ignore_errors=True, _progress={"desc": description})
     worker.returned.connect(done)
+    worker.errored.connect(tell)
     worker.errored.connect(lambda error: failed())
     worker.start()
     return worker
+
+
+def tell(error: Exception) -> None:
+    """Notify a worker's error (napari relays none of a worker that is not to raise): ours in words, others in full."""
+    if isinstance(error, DiprError):
+        show_error(str(error))
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,9 @@ def refinement_worker(mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, An
     ``prepare`` is called in the worker and returns problem, recipe and start. The worker yields a :class:`Snapshot`, or
     None where none is due, and returns the last one.
     """
-    return create_worker(_refine, mailbox, prepare, _ignore_errors=True)
+    worker = create_worker(_refine, mailbox, prepare, _ignore_errors=True)
+    worker.errored.connect(tell)
+    return worker
 
 
 def _refine(

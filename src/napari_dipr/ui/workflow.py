@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.ui.export_panel import ExportPanel
+from napari_dipr.ui.forms import follow
 from napari_dipr.ui.measurement_panel import MeasurementPanel
 from napari_dipr.ui.refine_panel import RefinePanel
 from napari_dipr.ui.session import session_of
@@ -57,7 +58,7 @@ class Workflow(QWidget):
             session.refinement.changed,
             session.exported,
         ):
-            signal.connect(self._show)
+            follow(self, signal, self._show)
         self._show()
 
     def sizeHint(self) -> QSize:  # noqa: N802

@@ -1,0 +1,66 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from napari_dipr.samples import sample
+from napari_dipr.ui.canvas import TAG, logarithm
+
+
+def corners(layer):
+    extent = layer.extent.world
+    return extent[0][-2:], extent[1][-2:]
+
+
+def role(layer):
+    return layer.metadata[TAG][1]
+
+
+def test_pattern_and_object_never_lie_on_top_of_each_other(loaded):
+    session = loaded.session
+    session.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
+    pictures = [layer for layer in session.viewer.layers if role(layer) in ("measurement", "amplitude", "phase")]
+    assert len(pictures) == 3
+    for one, other in itertools.combinations(pictures, 2):
+        (low_1, high_1), (low_2, high_2) = corners(one), corners(other)
+        assert (low_1 >= high_2).any() or (low_2 >= high_1).any()
+
+
+def test_the_support_lies_over_the_amplitude_and_above_it_in_the_list(loaded):
+    session = loaded.session
+    session.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
+    names = [role(layer) for layer in session.viewer.layers]
+    support, amplitude = (session.canvas.find(r) for r in ("support", "amplitude"))
+    np.testing.assert_array_equal(support.translate, amplitude.translate)
+    assert names.index("support") > names.index("amplitude")
+
+
+def test_one_layer_a_quantity_and_a_removed_one_comes_back(loaded):
+    session = loaded.session
+    data = np.ones((72, 72), np.float32)
+    session.show_object(data, data, session.support)
+    before = len(session.viewer.layers)
+    session.show_object(2 * data, data, session.support)
+    assert len(session.viewer.layers) == before
+    session.viewer.layers.remove(session.canvas.find("amplitude"))
+    session.show_object(3 * data, data, session.support)
+    assert session.canvas.find("amplitude").data.max() == 3
+
+
+def test_a_volume_gets_its_layers_side_by_side_too(session):
+    from napari_dipr.measurement import Measurement
+
+    ball = np.zeros((24, 32, 40))
+    ball[8:16, 10:20, 12:28] = 1
+    session.use(Measurement.of(np.abs(np.fft.fftshift(np.fft.fftn(ball))) ** 2))
+    session.show_support(ball > 0, "test")
+    measured, support = session.canvas.find("measurement"), session.canvas.find("support")
+    assert measured.data.shape == support.data.shape == (24, 32, 40)
+    assert (corners(support)[0] >= corners(measured)[1]).any()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_logarithm_is_finite_and_spans_seven_decades_at_most(scale):
+    picture = logarithm(sample("fashion-3")[0].intensities * np.float32(scale))
+    assert np.isfinite(picture).all()
+    assert picture.max() - picture.min() <= 7.001

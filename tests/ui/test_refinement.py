@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_dipr.errors import DiprError
+from napari_dipr.physics.symmetry import nmse
+from napari_dipr.samples import sample
+from napari_dipr.solvers.problem import Problem
+from napari_dipr.ui.session import session_of
+
+LONG = 1_000_000
+
+
+def painted(session, where, label):
+    layer = session.support_layer
+    layer.brush_size = 3
+    layer.paint(where, label)
+
+
+def test_a_run_recovers_the_object_and_shows_it(loaded, finished):
+    session = loaded.session
+    loaded.refine.iterations.value = 600
+    loaded.refine.bar.start.click()
+    assert session.refinement.state == "running"
+    finished(session)
+    snapshot = session.refinement.snapshot
+    assert snapshot.ended == "all iterations done"
+    error, _ = nmse(torch.from_numpy(snapshot.object)[None], torch.from_numpy(session.truth)[None])
+    assert float(error) < 0.05
+    np.testing.assert_array_equal(session.canvas.find("amplitude").data, snapshot.amplitude)
+    np.testing.assert_array_equal(session.support, snapshot.support)
+    assert len(loaded.refine.plot.curves["chi2"].getData()[0]) == len(snapshot.history)
+    assert not session.is_edited  # shrink-wrap's changes are not a person's
+
+
+def test_strokes_reach_the_running_solver_and_stay(loaded, finished, idle):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    put_in, taken_out = (5, 5), tuple(int(i) for i in np.argwhere(session.support)[len(np.argwhere(session.support)) // 2])
+    painted(session, put_in, 1)
+    painted(session, taken_out, 0)
+    idle(lambda: run.snapshot.support[put_in] and not run.snapshot.support[taken_out])
+    seen = run.snapshot.iteration
+    idle(lambda: run.snapshot.iteration > seen + 100)  # five times shrink-wrap
+    assert session.support[put_in]
+    assert not session.support[taken_out]
+    assert run.settings["support_edited_by_hand"]
+    session.support_layer.undo()
+    idle(lambda: run.snapshot.support[taken_out])
+    loaded.refine.bar.stop.click()
+    finished(session)
+    assert run.snapshot.ended.startswith("stopped after")
+
+
+def test_pause_holds_the_run_and_keeps_what_is_painted(loaded, finished, idle, qtbot):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    loaded.refine.bar.pause.click()
+    idle(lambda: run.state == "paused")
+    assert loaded.refine.bar.pause.text() == "Resume"
+    qtbot.wait(200)
+    held = run.snapshot.iteration
+    painted(session, (4, 4), 1)
+    qtbot.wait(200)
+    assert run.snapshot.iteration == held
+    loaded.refine.bar.pause.click()
+    idle(lambda: run.snapshot.support[4, 4])
+    loaded.refine.bar.pause.click()
+    idle(lambda: run.state == "paused")
+    loaded.refine.bar.stop.click()  # a held run stops too
+    finished(session)
+
+
+def test_erasing_everything_does_not_end_the_run(loaded, finished, idle, told):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    layer = session.support_layer
+    everywhere = np.nonzero(np.asarray(layer.data))
+    layer.data_setitem(everywhere, 0)
+    idle(lambda: any("support is empty" in message for message in told.messages()))
+    assert run.state == "running"
+    assert run.snapshot.support.any()
+    layer.undo()
+    loaded.refine.bar.stop.click()
+    finished(session)
+
+
+def test_an_error_in_the_solver_leaves_the_window_usable(loaded, finished, idle, told, monkeypatch):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    honest, failing = Problem.project_magnitude, []
+
+    def step(self, x):
+        if failing:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return honest(self, x)
+
+    monkeypatch.setattr(Problem, "project_magnitude", step)
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    painted(session, (3, 3), 1)
+    failing.append(True)
+    finished(session)
+    assert any("out of memory" in message and "cpu" in message for message in told.messages())
+    assert session.support[3, 3]
+    assert run.snapshot.amplitude.max() > 0
+    assert loaded.refine.bar.start.isEnabled()
+    failing.clear()
+    loaded.refine.iterations.value = 20
+    loaded.refine.bar.start.click()
+    finished(session)
+    assert run.snapshot.ended == "all iterations done"
+
+
+@pytest.mark.parametrize("label, says", [(0, "empty"), (1, "more than 50%")])
+def test_a_support_that_cannot_do_is_told_before_anything_changes(loaded, finished, told, label, says):
+    session = loaded.session
+    session.support_layer.data_setitem(tuple(i.ravel() for i in np.indices((72, 72))), label)
+    loaded.refine.bar.start.click()
+    finished(session)
+    assert any(says in message for message in told.messages())
+    assert session.refinement.snapshot is None
+    assert (np.asarray(session.support_layer.data) == label).all()
+
+
+def test_nothing_starts_without_measurement_or_support(workflow):
+    refinement = workflow.session.refinement
+    options = {"start": "random", "seed": 0, "device": "cpu", "positive": False}
+    with pytest.raises(DiprError, match="no measurement"):
+        refinement.start(lambda: None, **options)
+    workflow.session.use(*sample("fashion-1"))
+    with pytest.raises(DiprError, match="no support"):
+        refinement.start(lambda: None, **options)
+    assert not workflow.refine.bar.start.isEnabled()
+
+
+def test_removing_a_layer_that_is_in_use_does_not_end_the_run(loaded, finished, idle):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    for role in ("amplitude", "support"):
+        session.viewer.layers.remove(session.canvas.find(role))
+    seen = run.snapshot.iteration
+    idle(lambda: run.snapshot.iteration > seen)
+    assert session.canvas.find("amplitude") is not None
+    loaded.refine.bar.stop.click()
+    finished(session)
+
+
+def test_another_measurement_ends_the_run_and_hides_its_layers(loaded, idle, qtbot):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    old = [layer for layer in session.viewer.layers if layer.name.startswith("fashion-0")]
+    session.use(*sample("fashion-1"))
+    qtbot.wait(300)
+    assert run.state == "idle"
+    assert run.snapshot is None
+    assert session.support is None
+    assert all(layer in session.viewer.layers and not layer.visible for layer in old)
+
+
+def test_closing_the_window_ends_the_run(loaded, idle, qtbot):
+    session = loaded.session
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: session.refinement.snapshot is not None)
+    worker = session.refinement._worker
+    with qtbot.waitSignal(worker.finished, timeout=10_000):
+        session.viewer.close()
+
+
+def test_two_viewers_run_side_by_side(make_napari_viewer, idle):
+    sessions = [session_of(make_napari_viewer()) for _ in range(2)]
+    assert sessions[0] is not sessions[1]
+    from napari_dipr.solvers.recipe import Recipe
+
+    for session, name in zip(sessions, ("fashion-0", "fashion-1"), strict=True):
+        measurement, truth = sample(name)
+        session.use(measurement, truth)
+        session.show_support(np.abs(truth) > 0, "test")
+        session.refinement.start(
+            lambda: Recipe.parse("hio*200 + er*20"), start="random", seed=0, device="cpu", positive=False
+        )
+    idle(lambda: all(s.refinement.state == "idle" for s in sessions))
+    for session in sessions:
+        assert session.refinement.snapshot.history[-1].chi2 < 1e-3
