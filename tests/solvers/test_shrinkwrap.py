@@ -35,7 +35,7 @@ pictures = st.one_of(
 
 
 @given(pictures, st.floats(0.01, 0.9), st.floats(0, 0.1), st.floats(0.11, 0.5), st.floats(0, 3), st.booleans())
-def test_the_support_never_exceeds_its_bounds(x, threshold, smallest, largest, sigma, rms):
+def test_the_support_never_exceeds_its_bounds_and_is_never_empty(x, threshold, smallest, largest, sigma, rms):
     first = disc(16, 5).expand(2, 16, 16)
     wrap = ShrinkWrap(
         threshold=threshold,
@@ -48,8 +48,10 @@ def test_the_support_never_exceeds_its_bounds(x, threshold, smallest, largest, s
     )
     support = wrap.update(exactly(x), State(x, first), first, 0.5)
     pixels = support.flatten(1).sum(1)
-    assert (pixels <= largest * 256).all()
-    assert (pixels <= 1.5 * first[0].sum()).all()
+    stays = (support == first).flatten(1).all(1)  # where all pixels tie
+    assert ((pixels <= largest * 256) | stays).all()
+    assert ((pixels <= 1.5 * first[0].sum()) | stays).all()
+    assert (pixels > 0).all()
 
 
 @given(seeds, st.floats(0.01, 0.9), st.floats(0, 0.1), st.floats(0, 3))
@@ -61,7 +63,6 @@ def test_the_support_of_an_object_without_ties_is_never_below_its_bound(seed, th
     assert (support.flatten(1).sum(1) >= max(1, int(smallest * 256))).all()
 
 
-@pytest.mark.xfail(reason="where all pixels tie with the threshold, none is above it")
 @pytest.mark.parametrize("value", [1.0, 0.0])
 def test_a_featureless_object_does_not_empty_the_support(value):
     x = torch.full((1, 16, 16), value, dtype=torch.complex64)
