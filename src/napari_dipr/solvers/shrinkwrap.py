@@ -72,6 +72,8 @@ class ShrinkWrap(BaseModel):
         most = (self.growth * first.sum(dims)).clamp_max(self.largest * pixels)
         level = _within_bounds(self.threshold * reference, brightness, self.smallest * pixels, most)
         support = brightness > batchwise(level, brightness)
+        # Where all pixels tie, none is above the level: then the support stays.
+        support = torch.where(batchwise(support.flatten(1).any(1), support), support, state.support)
         if state.pinned is not None:
             support = torch.where(state.pinned, state.support, support)
         return support
