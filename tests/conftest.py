@@ -25,8 +25,3 @@ def measured_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("NAPARI_DIPR_DATA does not name a folder of measured patterns")
     return Path(folder)
-
-
-@pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
