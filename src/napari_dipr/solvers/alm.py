@@ -146,7 +146,7 @@ class ALM(Algorithm):
 def _violation(problem: Problem, support: Tensor, z: Tensor, memory: _Memory) -> Tensor:
     """Return ``ρ(V − P_C V)`` with ``V = Z + λ/ρ``: the penalty's gradient, and the next multiplier."""
     rho = batchwise(memory.penalty, z)
-    v = z + memory.multiplier / rho
+    v = z + memory.multiplier * (1 / rho)
     return rho * (v - problem.project_object(v, support))
 
 

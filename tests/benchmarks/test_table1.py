@@ -1,0 +1,135 @@
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from napari_dipr import samples
+from napari_dipr.benchmarks import table1 as benchmark
+from napari_dipr.benchmarks.cli import app
+from napari_dipr.benchmarks.table1 import METHODS, Outcome, batch_of, first_objects, score, table1
+from napari_dipr.errors import DiprError, ModelError
+from napari_dipr.networks.zoo import model_names
+from napari_dipr.physics.symmetry import twin
+
+needs_weights = pytest.mark.skipif(
+    not {m.model for m in METHODS.values()} - {None} <= set(model_names()), reason="models have no weights here"
+)
+KEYS = {
+    "nmse_mean",
+    "nmse_median",
+    "nmse_full_mean",
+    "solved",
+    "support_iou",
+    "ffts_per_image",
+    "ms_per_image",
+    "images",
+    "paper",
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return table1(16, device="cpu")["rows"]
+
+
+@needs_weights
+def test_every_row_has_its_figures(rows):
+    assert list(rows) == list(METHODS)
+    for name, row in rows.items():
+        assert set(row) == KEYS
+        assert row["images"] == 16
+        assert 0 <= row["nmse_mean"] <= row["nmse_full_mean"] < 1
+        assert row["paper"] == METHODS[name].paper
+        assert row["ms_per_image"] > 0
+    assert rows["passive_refined"]["paper"] == 0.187
+
+
+@needs_weights
+def test_the_order_that_must_hold(rows):
+    error = {name: row["nmse_mean"] for name, row in rows.items()}
+    assert error["passive"] < 0.85 * min(error["hio"], error["alm"])
+    assert error["passive_refined"] < 0.75 * error["passive"]
+    assert error["passive_refined_hio"] < 0.75 * error["passive_refined"]
+    assert error["alm_oracle"] < 0.5 * error["passive_refined"]
+    assert error["hio_oracle"] < 1e-3
+    assert rows["hio_oracle"]["solved"] == 1
+
+
+@needs_weights
+def test_hio_and_alm_cost_what_the_refined_network_does(rows):
+    costs = {rows[name]["ffts_per_image"] for name in ("hio", "alm", "passive_refined", "hio_oracle", "alm_oracle")}
+    assert len(costs) == 1
+    assert rows["passive_refined_hio"]["ffts_per_image"] < costs.pop() / 2
+
+
+@needs_weights
+def test_only_rows_that_find_a_support_have_its_overlap(rows):
+    assert {name for name, row in rows.items() if row["support_iou"] is not None} == {
+        "passive",
+        "passive_refined",
+        "passive_refined_hio",
+    }
+    # ALM keeps the proposal's support, shrink-wrap betters it.
+    assert rows["passive_refined_hio"]["support_iou"] > rows["passive"]["support_iou"] + 0.03
+
+
+@pytest.mark.parametrize(("few", "many"), [(3, 40), (32, 70)])
+def test_the_first_images_and_starts_are_the_same_for_any_number(few, many):
+    assert torch.equal(first_objects(few), first_objects(many)[:few])
+    some, all_of_them = (
+        benchmark.random_start(batch.problem, batch.truth != 0, batch.seed)
+        for batch in (batch_of(first_objects(n)[: benchmark.BATCH], 0, torch.device("cpu")) for n in (few, many))
+    )
+    torch.testing.assert_close(some.object, all_of_them.object[:few])
+
+
+def test_symmetries_cost_nothing_in_the_score():
+    truth = first_objects(4)
+    moved = torch.roll(twin(truth), (5, -9), (1, 2)) * torch.tensor(3j)
+    found = score([Outcome(moved, moved.abs() > 0, 0)], truth)
+    assert found["nmse_mean"] < 1e-6
+    assert found["nmse_full_mean"] < 1e-6
+    assert found["solved"] == 1
+    assert found["support_iou"] == 1
+
+
+def test_the_overlap_is_of_intersection_and_union():
+    truth = first_objects(3)
+    window = torch.from_numpy(samples.field_window()).expand(truth.shape)
+    expected = ((truth != 0).sum((1, 2)) / samples.FIELD**2).mean()
+    assert score([Outcome(truth, window, 0)], truth)["support_iou"] == pytest.approx(float(expected))
+
+
+def test_the_command_writes_what_it_prints(tmp_path):
+    told = []
+    result = table1(33, ["hio_oracle"], device="cpu", progress=lambda *step: told.append(step))
+    assert told == [("hio_oracle", 32), ("hio_oracle", 33)]
+    file = tmp_path / "new" / "table.json"
+    arguments = ["table1", "--images", "33", "--methods", "hio_oracle", "--device", "cpu", "--json", str(file)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "hio_oracle" in done.output
+    assert "does not say how its error is normalised" in " ".join(done.output.split())
+    written = json.loads(file.read_text())
+    assert written["images"] == 33
+    del written["rows"]["hio_oracle"]["ms_per_image"], result["rows"]["hio_oracle"]["ms_per_image"]
+    assert written == result
+
+
+def test_what_cannot_be_run_is_refused_before_anything_is():
+    with pytest.raises(DiprError, match=r"no method 'hoi'\. The methods: hio, alm, passive"):
+        table1(2, ["hio", "hoi"])
+    with pytest.raises(DiprError, match="1 to 256 test images to take, not 0"):
+        table1(0, ["hio"])
+    with pytest.raises(DiprError, match="There is no device 'abacus'"):
+        table1(2, ["hio"], device="abacus")
+
+
+def test_a_missing_model_is_named_before_the_other_rows_run(monkeypatch):
+    monkeypatch.setattr("napari_dipr.networks.zoo.FOLDERS", ())
+    benchmark.load_model.cache_clear()
+    told = []
+    with pytest.raises(ModelError, match="no model called 'passive-fashion'"):
+        table1(2, ["hio", "passive"], progress=lambda *step: told.append(step))
+    assert not told
