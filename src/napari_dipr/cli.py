@@ -3,7 +3,6 @@
 What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
 """
 
-import contextlib
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from napari_dipr import __version__
+from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ app = typer.Typer(
     help="Phase retrieval for coherent diffraction imaging: a network proposes the support, a person corrects it, an "
     "iterative solver refines.",
 )
-with contextlib.suppress(ModuleNotFoundError):
-    from napari_dipr.benchmarks.cli import app as benchmark_app
-
-    app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
+app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
 def _say_version(wanted: bool) -> None:
