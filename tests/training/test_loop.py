@@ -26,7 +26,7 @@ levels = 2
 
 [training]
 objects = "fashion-mnist"
-loss = "passive"
+loss = "passive-squared"
 batch_size = 16
 steps = {STEPS}
 learning_rate = 1e-2
@@ -42,7 +42,9 @@ class Killed(Exception):  # noqa: N818
 
 @pytest.fixture
 def spec():
-    return TrainingSpec(objects="fashion-mnist", loss="passive", batch_size=3, steps=6, learning_rate=1e-3, seed=5)
+    return TrainingSpec(
+        objects="fashion-mnist", loss="passive-squared", batch_size=3, steps=6, learning_rate=1e-3, seed=5
+    )
 
 
 @pytest.fixture
@@ -157,5 +159,5 @@ def test_the_step_is_the_passive_loss_of_the_networks_object_in_the_measurements
     module.log = lambda *args, **kwargs: None
     fields = torch.from_numpy(samples.place(samples.shipped_images()[:2]))
     intensities = torch.fft.fft2(torch.from_numpy(samples.on_grid(fields.numpy()))).abs().square()
-    expected = loop.passive(module.network.on_grid(intensities), intensities).mean()
+    expected = loop.LOSSES["passive-squared"](module.network.on_grid(intensities), intensities).mean()
     torch.testing.assert_close(module.training_step(fields, 0), expected)

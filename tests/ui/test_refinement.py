@@ -38,7 +38,10 @@ def test_strokes_reach_the_running_solver_and_stay(loaded, finished, idle):
     loaded.refine.iterations.value = LONG
     loaded.refine.bar.start.click()
     idle(lambda: run.snapshot is not None)
-    put_in, taken_out = (5, 5), tuple(int(i) for i in np.argwhere(session.support)[len(np.argwhere(session.support)) // 2])
+    put_in, taken_out = (
+        (5, 5),
+        tuple(int(i) for i in np.argwhere(session.support)[len(np.argwhere(session.support)) // 2]),
+    )
     painted(session, put_in, 1)
     painted(session, taken_out, 0)
     idle(lambda: run.snapshot.support[put_in] and not run.snapshot.support[taken_out])
@@ -118,7 +121,7 @@ def test_an_error_in_the_solver_leaves_the_window_usable(loaded, finished, idle,
     assert run.snapshot.ended == "all iterations done"
 
 
-@pytest.mark.parametrize("label, says", [(0, "empty"), (1, "more than 50%")])
+@pytest.mark.parametrize(("label", "says"), [(0, "empty"), (1, "more than 50%")])
 def test_a_support_that_cannot_do_is_told_before_anything_changes(loaded, finished, told, label, says):
     session = loaded.session
     session.support_layer.data_setitem(tuple(i.ravel() for i in np.indices((72, 72))), label)

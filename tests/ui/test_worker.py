@@ -39,7 +39,9 @@ def test_returns_copies_of_the_last_iterate(qtbot):
     assert np.isfinite(last.phase[last.support]).all()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError()]
+)
 def test_errors_that_napari_would_swallow_reach_the_person(qtbot, error):
     """GeneratorWorker drops RuntimeError without a signal: the window would wait for ever."""
 

@@ -67,7 +67,7 @@ class TrainingSpec(_Table):
     """The ``[training]`` table."""
 
     objects: Literal["fashion-mnist"]
-    loss: Literal["passive"]
+    loss: Literal["passive-squared", "passive-absolute"]
     batch_size: int = Field(gt=0)
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")

@@ -19,8 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr import samples
+from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import ModelSpec, TrainingSpec
-from napari_dipr.training.losses import passive
+from napari_dipr.physics.fourier import forward
+from napari_dipr.physics.symmetry import nmse
+from napari_dipr.training.losses import LOSSES
 from napari_dipr.training.objects import fashion_mnist
 
 # Steps between two checkpoints, and between two lines of the loss curve.
@@ -69,7 +72,7 @@ class Training(lightning.LightningModule):
         """Simulate the batch's measurements on the device, and return the loss."""
         objects = torch.nn.functional.pad(fields, _margins(self.spec))
         intensities = torch.fft.fft2(objects).abs().square()
-        loss = passive(self.network.on_grid(intensities), intensities).mean()
+        loss = LOSSES[self.spec.training.loss](self.network.on_grid(intensities), intensities).mean()
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -152,6 +155,16 @@ def _margins(spec: ModelSpec) -> tuple[int, int, int, int]:
     return left, columns - width - left, top, rows - height - top
 
 
+def _test_error(module: Training) -> float:
+    """Return the mean nmse on the shipped test images, which no training sees."""
+    fields = torch.from_numpy(samples.place(samples.shipped_images()))
+    objects = torch.nn.functional.pad(fields, _margins(module.spec))
+    window = torch.nn.functional.pad(torch.ones_like(fields[0], dtype=torch.bool), _margins(module.spec))
+    network = module.network.cpu().eval()
+    errors, _ = nmse(predict(network, forward(objects).abs().square()), objects, window)
+    return round(float(errors.mean()), 4)
+
+
 def _save(module: Training, folder: Path, steps: int) -> Path:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
@@ -159,6 +172,8 @@ def _save(module: Training, folder: Path, steps: int) -> Path:
     target.write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
+        "nmse": _test_error(module),
+        "nmse_images": len(samples.shipped_images()),
         "steps": steps,
         "seconds": round(module.seconds),
         "threads": torch.get_num_threads(),

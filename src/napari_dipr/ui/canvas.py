@@ -143,7 +143,7 @@ class Canvas:
             self.viewer.layers.selection = selected
 
     def _caption(self, role: str, text: str) -> None:
-        if self._captions.get(CELLS[role]) == text and self.find("captions") is not None:
+        if self._captions.get(CELLS[role]) == text:
             return
         is_new = CELLS[role] not in self._captions
         self._captions[CELLS[role]] = text
@@ -153,20 +153,17 @@ class Canvas:
             self.viewer.reset_view()
 
     def _write_captions(self) -> None:
-        height = self.grid[-1]
-        places = {cell: name for name, cell in reversed(CELLS.items())}
-        positions = [
-            (self._place(places[cell])[0] - 0.02 * height, self._place(places[cell])[1]) for cell in self._captions
-        ]
-        texts = list(self._captions.values())
+        roles = {cell: role for role, cell in reversed(CELLS.items())}
+        features = {"caption": [self._captions.get(cell, "") for cell in roles]}
         layer = self.find("captions")
         if isinstance(layer, Points):
-            self.viewer.layers.remove(layer)
-        selected = set(self.viewer.layers.selection)
+            layer.features = features
+            return
+        above = 0.02 * self.grid[0]
         self.viewer.add_points(
-            np.asarray(positions, float),
+            [np.subtract(self._place(role), (above, 0)) for role in roles.values()],
             name=f"{self.name} · captions",
-            features={"caption": texts},
+            features=features,
             text={"string": "{caption}", "anchor": "upper_left", "color": "#b0b8c0", "size": 11},
             size=0.01,
             canvas_size_limits=(0, 100),
@@ -176,8 +173,6 @@ class Canvas:
             axis_labels=("y", "x"),
             metadata={TAG: self._tag("captions")},
         )
-        self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
-        self.viewer.layers.selection = selected & set(self.viewer.layers)
 
 
 def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -116,9 +116,10 @@ class MeasurementPanel(QWidget):
         )
         form = Form()
         form.add(self.picture, self.oversampling, self.photons)
-        form.addRow(
-            "", button("Simulate", "Make the pattern of this picture, and use it as measurement", self._simulate)
+        self.simulate_button = button(
+            "Simulate", "Make the pattern of this picture, and use it as measurement", self._simulate
         )
+        form.addRow("", self.simulate_button)
         inner = QWidget()
         inner.setLayout(form)
         section = QCollapsible("Simulate from a picture")

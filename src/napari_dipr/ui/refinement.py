@@ -139,6 +139,8 @@ class Refinement:
     def _arrived(self, mailbox: Mailbox, snapshot: Snapshot | None) -> None:
         if mailbox is not self._mailbox or snapshot is None or self.session.viewer is None:
             return
+        if self._worker is None or self._worker.abort_requested:  # the window was closed
+            return
         began = monotonic()
         self.snapshot = snapshot
         self._follow_support(snapshot)

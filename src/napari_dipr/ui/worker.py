@@ -19,8 +19,9 @@ from napari_dipr.errors import DiprError, SolverError
 
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
-# The share of time that showing iterates may take from the window and the solver.
+# The share of time that showing iterates may take from the window and the solver, and the longest rest for it.
 SHOWING = 0.25
+REST = 1.0
 
 
 def in_background(
@@ -107,7 +108,8 @@ class Mailbox:
     def wants_snapshot(self) -> bool:
         """Say whether the next snapshot is due: the last one is shown, and the window had time to breathe."""
         with self._lock:
-            return not self.showing and time.monotonic() - self.shown_at >= self.cost * (1 / SHOWING - 1)
+            rest = min(self.cost * (1 / SHOWING - 1), REST)
+            return not self.showing and time.monotonic() - self.shown_at >= rest
 
 
 def refinement_worker(mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]]) -> GeneratorWorker:

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import tifffile
+
+napari = pytest.importorskip("napari")
+
+from npe2 import PluginManifest  # noqa: E402
+
+from napari_dipr import contributions  # noqa: E402
+from napari_dipr.errors import FileError  # noqa: E402
+from napari_dipr.io.write import read_provenance  # noqa: E402
+from napari_dipr.ui.canvas import TAG  # noqa: E402
+from napari_dipr.ui.session import session_of  # noqa: E402
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+def manifest():
+    return PluginManifest.from_distribution("napari-dipr")
+
+
+def test_every_command_of_the_manifest_can_be_imported():
+    assert manifest().contributions.commands
+    manifest().validate_imports()
+
+
+def test_no_reader_stands_in_the_way_of_naparis_own():
+    assert not manifest().contributions.readers
+
+
+@pytest.mark.parametrize("title", [widget.display_name for widget in manifest().contributions.widgets])
+def test_every_widget_opens_from_the_menu_and_shares_the_session(viewer, title):
+    _, widget = viewer.window.add_plugin_dock_widget("napari-dipr", title)
+    assert widget.session is session_of(viewer)
+
+
+@pytest.mark.parametrize("key", [data.key for data in manifest().contributions.sample_data])
+def test_a_sample_from_the_menu_becomes_the_measurement_with_its_truth(viewer, key):
+    session = session_of(viewer)
+    (layer,) = viewer.open_sample("napari-dipr", key)
+    assert session.measurement.name == key
+    assert session.canvas.find("measurement") is layer
+    assert np.abs(session.truth).max() > 0
+    np.testing.assert_allclose(
+        np.abs(np.fft.fftshift(np.fft.fft2(session.truth))) ** 2, session.measurement.intensities, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_sample_opened_before_the_dock_is_taken_too(viewer):
+    viewer.open_sample("napari-dipr", "fashion-1")
+    assert session_of(viewer).measurement.name == "fashion-1"
+
+
+def test_layers_are_written_with_their_support(viewer, tmp_path):
+    viewer.open_sample("napari-dipr", "fashion-0")
+    session = session_of(viewer)
+    truth = session.truth
+    session.show_object(np.abs(truth), np.angle(truth), np.abs(truth) > 0)
+    session.show_support(np.abs(truth) > 0, "test")
+    chosen = [session.canvas.find(role) for role in ("amplitude", "phase", "support")]
+    viewer.layers.selection = set(chosen)
+    written = viewer.layers.save(str(tmp_path / "boot.tif"), selected=True, plugin="napari-dipr")
+    assert len(written) == 3
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "boot_amplitude.tif"), np.abs(truth), rtol=1e-5)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "boot_support.tif") > 0, np.abs(truth) > 0)
+    assert read_provenance(tmp_path / "boot_phase.tif")["measurement"]["name"] == "fashion-0"
+
+
+def test_layers_that_make_no_object_are_refused(tmp_path):
+    picture = (np.ones((20, 20)), {"metadata": {TAG: ("x", "measurement")}}, "image")
+    with pytest.raises(FileError, match="amplitude and phase"):
+        contributions.write_layers(str(tmp_path / "x.tif"), [picture, picture])

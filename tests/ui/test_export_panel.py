@@ -1,0 +1,47 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_dipr.io.write import read_provenance
+
+
+@pytest.fixture
+def refined(loaded, finished):
+    loaded.refine.iterations.value = 60
+    loaded.refine.bar.start.click()
+    finished(loaded.session)
+    return loaded
+
+
+def test_the_files_hold_what_is_shown_and_how_it_came_about(refined, idle, tmp_path):
+    paths = {}
+    refined.session.exported.connect(paths.update)
+    refined.export.folder.value = tmp_path / "new"
+    refined.export.name.value = "boot"
+    refined.export.export_button.click()
+    idle(lambda: bool(paths))
+    snapshot = refined.session.refinement.snapshot
+    np.testing.assert_array_equal(tifffile.imread(paths["amplitude"]), snapshot.amplitude)
+    np.testing.assert_array_equal(tifffile.imread(paths["support"]) > 0, snapshot.support)
+    told = read_provenance(paths["phase"])
+    assert told["measurement"]["source"]["sample"] == "fashion-0"
+    assert told["recipe"]["text"] == str(refined.session.refinement.settings["recipe"])
+    assert told["errors"]["iterations"] == 60
+    assert told["errors"]["chi2"] == snapshot.history[-1].chi2
+    assert json.dumps(told)
+    assert "boot_amplitude.tif" in refined.export.state.text()
+
+
+def test_a_place_that_cannot_be_written_to_is_told_and_nothing_is_lost(refined, idle, told, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    refined.export.folder.value = tmp_path / "file" / "below"
+    refined.export.export_button.click()
+    idle(lambda: any("Cannot write" in message for message in told.messages()))
+    assert refined.session.refinement.snapshot is not None
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_there_is_nothing_to_export_before_a_run(loaded):
+    assert not loaded.export.export_button.isEnabled()

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from napari_dipr.measurement import Measurement
+from napari_dipr.networks.zoo import model_names
+from napari_dipr.samples import sample
+
+needs_model = pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
+
+
+@pytest.fixture
+def proposed(workflow, idle):
+    workflow.session.use(*sample("fashion-0"))
+    workflow.support.propose_button.click()
+    idle(lambda: workflow.session.support is not None)
+    return workflow
+
+
+@needs_model
+def test_propose_adds_amplitude_phase_and_an_editable_support(proposed):
+    session = proposed.session
+    covered = (session.support & (np.abs(session.truth) > 0)).sum() / (np.abs(session.truth) > 0).sum()
+    assert 50 < session.support.sum() < 1296
+    for role in ("guess", "amplitude", "phase", "support"):
+        assert session.canvas.find(role).data.shape == (72, 72)
+    assert session.viewer.layers.selection.active is session.support_layer
+    assert not session.is_edited
+    session.support_layer.paint((2, 2), 1)
+    assert session.is_edited
+    assert "edited by hand" in proposed.support.state.text()
+    assert covered >= 0  # the truth is shifted or turned against it; how well it fits is the benchmark's business
+
+
+@needs_model
+def test_the_threshold_works_on_what_the_network_said(proposed, monkeypatch):
+    session = proposed.session
+    monkeypatch.setattr("napari_dipr.networks.propose.predict", None)  # the network must not run again
+    sizes = []
+    for threshold in (0.05, 0.2, 0.5):
+        proposed.support.threshold.value = threshold
+        sizes.append(session.support.sum())
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+
+
+@needs_model
+def test_a_new_proposal_can_be_undone_to_what_was_painted(proposed, idle):
+    session = proposed.session
+    session.support_layer.paint((2, 2), 1)
+    mine = session.support
+    proposed.support.threshold.value = 0.3
+    assert not session.support[2, 2]
+    session.support_layer.undo()
+    np.testing.assert_array_equal(session.support, mine)
+
+
+@needs_model
+def test_propose_is_disabled_with_its_reason_on_data_of_another_size(workflow):
+    workflow.session.use(Measurement.of(np.random.default_rng(0).random((64, 80)) + 1, name="other"))
+    assert not workflow.support.propose_button.isEnabled()
+    assert "72 × 72" in workflow.support.reason.text()
+    assert "64 × 80" in workflow.support.reason.text()
+    assert workflow.support.autocorrelation_button.isEnabled()
+
+
+def test_propose_says_what_is_missing(workflow, monkeypatch):
+    assert "Load a measurement" in workflow.support.reason.text()
+    monkeypatch.setattr("napari_dipr.networks.zoo.FOLDERS", ())
+    workflow.session.use(*sample("fashion-0"))
+    assert "no model" in workflow.support.reason.text()
+    assert not workflow.support.propose_button.isEnabled()
+
+
+def test_the_autocorrelation_gives_a_centred_support(workflow, idle):
+    workflow.session.use(*sample("fashion-4"))
+    workflow.support.autocorrelation_button.click()
+    idle(lambda: workflow.session.support is not None)
+    middle = np.argwhere(workflow.session.support).mean(0)
+    np.testing.assert_allclose(middle, 36, atol=1)
+    assert workflow.session.support_from == "autocorrelation"
+    assert workflow.refine.start.value == "random phases"
+
+
+def test_a_late_result_for_another_measurement_does_not_count(workflow, idle, qtbot):
+    session = workflow.session
+    session.use(*sample("fashion-4"))
+    workflow.support.autocorrelation_button.click()
+    session.use(*sample("fashion-5"))
+    qtbot.wait(1500)
+    assert session.support is None

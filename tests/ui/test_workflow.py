@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from qtpy.QtGui import QImage
+
+from napari_dipr.networks.zoo import model_names
+from napari_dipr.samples import sample
+from napari_dipr.ui import demo
+from napari_dipr.ui.workflow import Workflow
+
+
+def opened(workflow):
+    return [index for index, section in enumerate(workflow.sections, 1) if section.isExpanded()]
+
+
+def test_the_next_step_is_open_and_the_others_say_what_they_hold(workflow, finished):
+    session = workflow.session
+    assert opened(workflow) == [1]
+    measurement, truth = sample("fashion-0")
+    session.use(measurement, truth)
+    assert opened(workflow) == [2]
+    assert "fashion-0 · 72 × 72" in workflow.sections[0].text()
+    session.show_support(np.abs(truth) > 0, "test")
+    assert opened(workflow) == [2, 3]
+    assert f"{(np.abs(truth) > 0).sum()} px" in workflow.sections[1].text()
+    workflow.refine.iterations.value = 30
+    workflow.refine.bar.start.click()
+    finished(session)
+    assert opened(workflow) == [3, 4]
+    assert "after 30" in workflow.sections[2].text()
+
+
+def test_the_widget_can_be_closed_and_opened_again(loaded, finished, qtbot):
+    session, viewer = loaded.session, loaded.session.viewer
+    loaded.refine.iterations.value = 30
+    loaded.refine.bar.start.click()
+    viewer.window.remove_dock_widget(loaded)
+    loaded.close()
+    loaded.deleteLater()
+    qtbot.wait(50)
+    finished(session)
+    again = Workflow(viewer)
+    viewer.window.add_dock_widget(again)
+    assert again.session is session
+    assert "fashion-0" in again.sections[0].text()
+    assert again.export.export_button.isEnabled()
+
+
+def test_it_needs_no_more_than_360_pixels(workflow):
+    assert workflow.minimumSizeHint().width() <= 360
+    for panel in workflow.panels:
+        assert panel.minimumSizeHint().width() <= 340
+
+
+@pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
+def test_the_demo_goes_through_the_whole_way(viewer, workflow, tmp_path):
+    workflow.session.use(*sample("fashion-0"))
+    written = demo.go_through(viewer, workflow, tmp_path)
+    assert sorted(path.suffix for path in written) == [".png", ".png", ".tif", ".tif", ".tif"]
+    assert workflow.session.refinement.settings["support_edited_by_hand"]
+    picture = QImage(str(written[-1]))
+    assert picture.width() > 300
+    colours = {picture.pixel(x, y) for x in range(0, picture.width(), 7) for y in range(0, picture.height(), 7)}
+    assert len(colours) > 50  # not a black window
