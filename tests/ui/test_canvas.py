@@ -33,6 +33,7 @@ def test_the_support_lies_over_the_amplitude_and_above_it_in_the_list(loaded):
     support, amplitude = (session.canvas.find(r) for r in ("support", "amplitude"))
     np.testing.assert_array_equal(support.translate, amplitude.translate)
     assert names.index("support") > names.index("amplitude")
+    assert session.viewer.layers.selection.active is support  # the brush stays where it was
 
 
 def test_one_layer_a_quantity_and_a_removed_one_comes_back(loaded):

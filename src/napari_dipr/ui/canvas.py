@@ -78,6 +78,7 @@ class Canvas:
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
         else:
+            selected = set(self.viewer.layers.selection)
             layer = self.viewer.add_image(
                 data,
                 name=f"{self.name} · {caption}",
@@ -87,6 +88,8 @@ class Canvas:
                 **self._where(role),
             )
             self._below_labels(layer)
+            if selected:  # a new picture must not take the brush from the support
+                self.viewer.layers.selection = selected
             # Most of an object's picture is black: a frame shows where it ends.
             layer.bounding_box.visible, layer.bounding_box.points = True, False
             layer.bounding_box.line_color, layer.bounding_box.line_thickness = FRAME_COLOUR, 1
@@ -136,11 +139,10 @@ class Canvas:
 
     def _below_labels(self, layer: Layer) -> None:
         # A picture that is made after the support must not lie on top of it.
-        labels = [i for i, other in enumerate(self.viewer.layers) if isinstance(other, Labels)]
-        if labels and self.viewer.layers.index(layer) > labels[0]:
-            selected = set(self.viewer.layers.selection)
-            self.viewer.layers.move(self.viewer.layers.index(layer), labels[0])
-            self.viewer.layers.selection = selected
+        layers = self.viewer.layers
+        labels = [i for i, other in enumerate(layers) if isinstance(other, Labels)]
+        if labels and layers.index(layer) > labels[0]:
+            layers.move(layers.index(layer), labels[0])
 
     def _caption(self, role: str, text: str) -> None:
         if self._captions.get(CELLS[role]) == text:

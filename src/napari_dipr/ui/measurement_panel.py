@@ -62,7 +62,10 @@ class MeasurementPanel(QWidget):
         )
         self.mask_file = LineEdit(label="mask file", tooltip="A file that is true or 1 where pixels were measured")
         self.leave_out = CheckBox(
-            value=True, label="leave out bad", tooltip="Take NaN, negative and saturated pixels as unmeasured"
+            value=True,
+            label="leave out",
+            text="bad pixels",
+            tooltip="Take NaN, negative and saturated pixels as unmeasured",
         )
         self.threshold = FloatSpinBox(
             value=0, min=0, max=1e12, step=1, label="threshold", tooltip="Intensities below this count as 0"

@@ -2,7 +2,7 @@
 
 import napari
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.ui.export_panel import ExportPanel
@@ -35,6 +35,8 @@ class Workflow(QWidget):
         for panel in self.panels:
             section = QCollapsible()
             section.setDuration(0)
+            # A long title is cut, and does not make the panel wide.
+            section.toggleButton().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             section.addWidget(panel)
             section.layout().setContentsMargins(0, 0, 0, 0)
             self.sections.append(section)
