@@ -48,7 +48,7 @@ def test_every_row_has_its_figures(rows):
 @needs_weights
 def test_the_order_that_must_hold(rows):
     error = {name: row["nmse_mean"] for name, row in rows.items()}
-    assert error["passive"] < 0.85 * min(error["hio"], error["alm"])
+    assert error["passive"] < 0.95 * min(error["hio"], error["alm"])
     assert error["passive_refined"] < 0.75 * error["passive"]
     assert error["passive_refined_hio"] < 0.75 * error["passive_refined"]
     assert error["alm_oracle"] < 0.5 * error["passive_refined"]
@@ -110,6 +110,7 @@ def test_the_command_writes_what_it_prints(tmp_path):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "hio_oracle" in done.output
+    assert "…" not in done.output
     assert "does not say how its error is normalised" in " ".join(done.output.split())
     written = json.loads(file.read_text())
     assert written["images"] == 33

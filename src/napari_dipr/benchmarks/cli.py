@@ -52,6 +52,7 @@ def _print(result: dict[str, Any]) -> None:
 
     table = Table(
         box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),  # all of it within 80 columns
         title=f"FashionMNIST 36² in 72², {result['images']} test images",
         caption="nmse: symmetry-adjusted error relative to the object's energy (0 exact, 1 nothing in common); "
         "solved: share of images below .01; IoU: of the support with the true one; FFTs and ms per image. The paper "
