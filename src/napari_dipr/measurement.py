@@ -6,7 +6,7 @@ cornered arrays.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, SupportsInt
+from typing import Any, Literal, SupportsInt, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,6 +107,11 @@ class Measurement:
         MeasurementError
             If the data cannot be a measurement.
         """
+        if kind not in get_args(Kind) or zero_frequency not in (None, *get_args(ZeroFrequency)):
+            raise MeasurementError(
+                f"Values are {kind!r} with zero frequency at {zero_frequency!r}; say 'intensity' or 'amplitude', and "
+                "'centre' or 'corner'."
+            )
         array = np.asarray(data)
         if array.dtype.kind not in "buif":
             raise MeasurementError(

@@ -111,7 +111,7 @@ def _network(model: str) -> Callable[[Batch], Outcome]:
     """Let the network alone answer."""
 
     def run(batch: Batch) -> Outcome:
-        objects = predict(load_model(model), batch.problem.amplitudes.square())
+        objects = predict(load_model(model, str(batch.problem.device)), batch.problem.amplitudes.square())
         how = describe_model(model).proposal
         return Outcome(objects, support_of(objects, how, how.threshold), ffts=0)
 

@@ -68,7 +68,7 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
         raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
     intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None].to(where)
-    objects = predict(load_model(model), intensities)
+    objects = predict(load_model(model, str(where)), intensities)
     support = support_of(objects, spec.proposal, threshold)
     return Proposal(objects[0].cpu().numpy(), support[0].cpu().numpy(), model, threshold)
 
@@ -82,11 +82,11 @@ def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
 
 @torch.inference_mode()
 def predict(network: UNet, intensities: Tensor) -> Tensor:
-    """Return a network's objects for intensities ``[batch, *grid]`` (cornered): complex64 ``[batch, *grid]``.
+    """Return a network's objects, complex64 ``[batch, *grid]``, for cornered intensities of that shape on its device.
 
     They are scaled to the measured energy; the network alone gets it right only roughly.
     """
-    objects = network.to(intensities.device).on_grid(intensities)
+    objects = network.on_grid(intensities)
     dims = grid_dims(objects)
     wanted = intensities.sum(dims) / intensities[0].numel()
     scale = (wanted / objects.abs().square().sum(dims).clamp_min(1e-30)).sqrt()

@@ -63,8 +63,8 @@ def fitting_model(measurement: Measurement) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def load_model(name: str) -> "UNet":
-    """Load a model for use, on the CPU.
+def load_model(name: str, device: str = "cpu") -> "UNet":
+    """Load a model for use on a device, once for each.
 
     Raises
     ------
@@ -92,4 +92,4 @@ def load_model(name: str) -> "UNet":
         network.load_state_dict({key: value.float() for key, value in load_safetensors(content).items()})
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"The weights of {name!r} do not fit the network in its model.toml: {error}") from error
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False).to(device)

@@ -15,8 +15,8 @@ search, and the device is never asked for a decision.
 
 Inner problems solved far, and a penalty that doubles whenever one of them did not halve the infeasibility, are the
 text-book's choice. Here they freeze the first local minimum: it is the multipliers' pull that leads out of it, as
-HIO's feedback does. On 24 FashionMNIST patterns with the exact support, 600 evaluations, the nmse is .045 with
-``inner=80, penalty=.01, patience=1`` and .003 with the defaults.
+HIO's feedback does. On the first 32 FashionMNIST test patterns with the exact support, seed 0, ``alm*600`` ends at a
+mean nmse of .011 (28 below .01), ``alm(inner=80,penalty=0.01,patience=1)*600`` at .034 (17 below .01).
 
 References
 ----------

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from napari_dipr.errors import RecipeError, SolverError, in_words
+from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
 from napari_dipr.physics.metrics import errors_of
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
@@ -325,7 +325,10 @@ def _with_beta(stage: Stage, beta: float | None) -> Stage:
 
 
 def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
-    strokes = torch.as_tensor(np.asarray(edit)).to(problem.device).expand(state.support.shape)
+    strokes = torch.as_tensor(np.asarray(edit)).to(problem.device)
+    if tuple(strokes.shape[-len(problem.grid) :]) != problem.grid:
+        raise SupportError(f"The edit has the shape {tuple(strokes.shape)}, the measurement {problem.grid}.")
+    strokes = strokes.expand(state.support.shape)
     support = as_support((state.support | (strokes > 0)) & ~(strokes < 0), problem)
     painted = strokes != 0
     return _with_support(state, support, painted if state.pinned is None else state.pinned | painted)

@@ -29,27 +29,32 @@ def run_demo(headless: bool, output: Path) -> None:
 
 
 def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> list[Path]:
-    """Propose, edit by hand, refine, export, and take a picture of the window; return what was written."""
+    """Propose, edit by hand, refine and export, with a picture of the window at each step; return what was written."""
     output.mkdir(parents=True, exist_ok=True)
     session, run = workflow.session, workflow.session.refinement
+    pictures: list[Path] = []
+
+    def photograph(step: str) -> None:
+        pictures.append(output / f"{len(pictures) + 1}-{step}.png")
+        viewer.screenshot(str(pictures[-1]), canvas_only=False, flash=False)
+
+    _wait(lambda: session.measurement is not None, "the measurement")
+    photograph("measurement")
     workflow.support.propose_button.click()
     _wait(lambda: session.support_layer is not None, "the network's proposal")
+    photograph("proposal")
     _edit(session.support_layer)
     _wait(lambda: session.is_edited, "the edit")
-    print_picture = output / "1-support.png"
-    viewer.screenshot(str(print_picture), canvas_only=False, flash=False)
-
+    photograph("edited")
     workflow.refine.bar.start.click()
     _wait(lambda: run.state == "idle" and run.snapshot is not None and run.snapshot.ended is not None, "the refinement")
-
     workflow.export.folder.value = output
     written: list[Path] = []
     session.exported.connect(lambda paths: written.extend(paths.values()))
     workflow.export.export_button.click()
     _wait(lambda: len(written) == 3, "the export")
-    picture = output / "2-refined.png"
-    viewer.screenshot(str(picture), canvas_only=False, flash=False)
-    return [*written, print_picture, picture]
+    photograph("refined")
+    return [*written, *pictures]
 
 
 def _edit(support) -> None:  # type: ignore[no-untyped-def]

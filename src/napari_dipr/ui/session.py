@@ -160,7 +160,7 @@ class Session:
         self.proposal = rethreshold(self.proposal, threshold)
         self.show_support(self.proposal.support, f"model {self.proposal.model}")
 
-    def propose_autocorrelation(self, threshold: float) -> None:
+    def propose_autocorrelation(self) -> None:
         """Take the first support from the autocorrelation, off the main thread."""
         measurement = self._measurement()
 
@@ -171,7 +171,7 @@ class Session:
 
             problem = Problem.of(measurement)
             modulus = np.fft.fftshift(autocorrelation(problem.amplitudes.square())[0].abs().numpy())
-            return np.sqrt(modulus / modulus.max()), autocorrelation_support(problem, threshold)[0].numpy()
+            return np.sqrt(modulus / modulus.max()), autocorrelation_support(problem)[0].numpy()
 
         def done(result: Any) -> None:
             self.proposal = None

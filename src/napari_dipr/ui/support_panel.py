@@ -10,8 +10,6 @@ from napari_dipr.device import NAMES
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
 
-AUTOCORRELATION_THRESHOLD = 0.04
-
 
 class SupportPanel(QWidget):
     """Propose a support; the labels layer is then edited with napari's own brushes."""
@@ -30,7 +28,7 @@ class SupportPanel(QWidget):
         self.autocorrelation_button = button(
             "From autocorrelation",
             "A first support from the data alone: twice as wide as needed, tight enough to start",
-            lambda: session.propose_autocorrelation(AUTOCORRELATION_THRESHOLD),
+            session.propose_autocorrelation,
         )
         self.reason = remark()
         self.state = remark()
