@@ -3,6 +3,7 @@
 from typing import Any
 
 import napari
+from qtpy.QtWidgets import QApplication
 
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.workflow import Workflow
@@ -22,6 +23,7 @@ def open_window(source: str | None = None) -> tuple["napari.Viewer", Workflow]:
     viewer = napari.Viewer(title="napari-dipr")
     _, workflow = viewer.window.add_plugin_dock_widget(PLUGIN, "Phase retrieval")
     viewer.window.resize(1440, 900)
+    QApplication.processEvents()  # the canvas must have its size before the camera is pointed
     if loaded is not None:
         session_of(viewer).use(*loaded)
     return viewer, workflow

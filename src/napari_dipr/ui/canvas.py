@@ -156,14 +156,17 @@ class Canvas:
 
     def _write_captions(self) -> None:
         roles = {cell: role for role, cell in reversed(CELLS.items())}
+        # A picture that is not there yet has its empty caption at the measurement's, where it does not move the camera.
+        corners = [self._place(roles[cell if cell in self._captions else (0, 0)]) for cell in roles]
+        positions = np.asarray(corners) - (0.02 * self.grid[0], 0)
         features = {"caption": [self._captions.get(cell, "") for cell in roles]}
         layer = self.find("captions")
         if isinstance(layer, Points):
-            layer.features = features
+            layer.data, layer.features = positions, features
             return
-        above = 0.02 * self.grid[0]
+        selected = set(self.viewer.layers.selection)
         self.viewer.add_points(
-            [np.subtract(self._place(role), (above, 0)) for role in roles.values()],
+            positions,
             name=f"{self.name} · captions",
             features=features,
             text={"string": "{caption}", "anchor": "upper_left", "color": "#b0b8c0", "size": 11},
@@ -175,6 +178,7 @@ class Canvas:
             axis_labels=("y", "x"),
             metadata={TAG: self._tag("captions")},
         )
+        self.viewer.layers.selection = selected
 
 
 def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
+from skimage.morphology import closing, disk, opening
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.app import open_gui, open_window
@@ -57,17 +59,15 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
     return [*written, *pictures]
 
 
-def _edit(support) -> None:  # type: ignore[no-untyped-def]
-    """Do what a person would: brush away what hangs off, and fill a gap in the outline."""
+def _edit(support: Any) -> None:
+    """Do what a person would: brush away what is thin and hangs off, and fill notches."""
     inside = np.asarray(support.data) > 0
-    rows, columns = np.nonzero(inside)
-    top, left = int(rows.min()), int(columns[rows == rows.min()].mean())
-    support.brush_size = 3
-    support.mode = "erase"
-    support.paint((top, left), 0)
-    support.mode = "paint"
-    bottom, right = int(rows.max()), int(columns[rows == rows.max()].mean())
-    support.paint((bottom, right), 1)
+    thin = inside & ~opening(inside, disk(2))
+    notches = closing(inside, disk(2)) & ~inside
+    support.brush_size = 1
+    for where, label in ((thin, 0), (notches, 1)):
+        for pixel in np.argwhere(where):
+            support.paint(tuple(pixel), label)
 
 
 def _wait(done: Callable[[], bool], what: str) -> None:

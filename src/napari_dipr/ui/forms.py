@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from magicgui.widgets import ComboBox, FloatSpinBox, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, SpinBox
 from napari.layers import Layer
 from napari.utils.notifications import show_error
 from pydantic import BaseModel
@@ -79,7 +79,7 @@ class Form(QFormLayout):
     def add(self, *widgets: Any) -> None:
         """Add a row for each magicgui widget."""
         for widget in widgets:
-            label = QLabel(widget.label)
+            label = QLabel("" if isinstance(widget, CheckBox) else widget.label)  # a check box says it beside the box
             label.setToolTip(widget.tooltip or "")
             widget.native.setMinimumWidth(60)
             self.addRow(label, widget.native)

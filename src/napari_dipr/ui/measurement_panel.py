@@ -63,8 +63,7 @@ class MeasurementPanel(QWidget):
         self.mask_file = LineEdit(label="mask file", tooltip="A file that is true or 1 where pixels were measured")
         self.leave_out = CheckBox(
             value=True,
-            label="leave out",
-            text="bad pixels",
+            text="leave out bad pixels",
             tooltip="Take NaN, negative and saturated pixels as unmeasured",
         )
         self.threshold = FloatSpinBox(
