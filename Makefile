@@ -1,6 +1,7 @@
 # make demo    the program at work on a sample: in its window, or without a display as pictures in demo-output/
 # make test    everything that must pass: make lint, then the tests (PYTEST_ARGS="-k solvers" to choose)
 # make lint    ruff, mypy and the import contracts
+# make pictures    the README's pictures
 # make clean   removes what the tools left; make distclean removes .venv as well
 # make constraints    brings constraints.txt up to date
 #
@@ -23,7 +24,7 @@ SYSTEM_ARGS := --headless
 DEMO_ARGS := --headless --output demo-output
 endif
 
-.PHONY: help demo test lint clean distclean constraints system
+.PHONY: help demo test lint clean distclean constraints pictures system
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -50,6 +51,9 @@ $(VENV)/.set-up-to-run: pyproject.toml constraints.txt | system
 $(VENV)/.set-up-to-develop: pyproject.toml constraints.txt | system
 	@tools/setup python all,train,bench,dev
 	@touch $@ $(VENV)/.set-up-to-run
+
+pictures: system $(VENV)/.set-up-to-run
+	$(ON_DISPLAY) $(BIN)/python docs/pictures.py
 
 constraints: TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 constraints:

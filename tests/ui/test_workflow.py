@@ -29,6 +29,31 @@ def test_the_next_step_is_open_and_the_others_say_what_they_hold(workflow, finis
     assert "after 30" in workflow.sections[2].text()
 
 
+def test_the_button_that_leads_on_stands_out(workflow, idle):
+    def leading():
+        panels, bar = workflow, workflow.refine.bar
+        buttons = {
+            "open": panels.measurement.open_button,
+            "use": panels.measurement.use_button,
+            "propose": panels.support.propose_button,
+            "autocorrelation": panels.support.autocorrelation_button,
+            "start": bar.start,
+            "export": panels.export.export_button,
+        }
+        return [name for name, button in buttons.items() if button.styleSheet()]
+
+    assert leading() == ["open"]
+    layer = workflow.session.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="mine")
+    workflow.measurement.layer.value = layer
+    assert leading() == ["use"]
+    workflow.measurement.use_button.click()
+    idle(lambda: workflow.session.measurement is not None)
+    assert leading() == ["autocorrelation"]  # no model is made for 64 pixels
+    workflow.support.autocorrelation_button.click()
+    idle(lambda: workflow.session.support is not None)
+    assert leading() == ["start"]
+
+
 def test_the_widget_can_be_closed_and_opened_again(loaded, finished, qtbot):
     session, viewer = loaded.session, loaded.session.viewer
     loaded.refine.iterations.value = 30

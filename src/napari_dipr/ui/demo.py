@@ -40,21 +40,23 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
         pictures.append(output / f"{len(pictures) + 1}-{step}.png")
         viewer.screenshot(str(pictures[-1]), canvas_only=False, flash=False)
 
-    _wait(lambda: session.measurement is not None, "the measurement")
+    wait_for(lambda: session.measurement is not None, "the measurement")
     photograph("measurement")
     workflow.support.propose_button.click()
-    _wait(lambda: session.support_layer is not None, "the network's proposal")
+    wait_for(lambda: session.support_layer is not None, "the network's proposal")
     photograph("proposal")
     _edit(session.support_layer)
-    _wait(lambda: session.is_edited, "the edit")
+    wait_for(lambda: session.is_edited, "the edit")
     photograph("edited")
     workflow.refine.bar.start.click()
-    _wait(lambda: run.state == "idle" and run.snapshot is not None and run.snapshot.ended is not None, "the refinement")
+    wait_for(
+        lambda: run.state == "idle" and run.snapshot is not None and run.snapshot.ended is not None, "the refinement"
+    )
     workflow.export.folder.value = output
     written: list[Path] = []
     session.exported.connect(lambda paths: written.extend(paths.values()))
     workflow.export.export_button.click()
-    _wait(lambda: len(written) == 3, "the export")
+    wait_for(lambda: len(written) == 3, "the export")
     photograph("refined")
     return [*written, *pictures]
 
@@ -70,7 +72,14 @@ def _edit(support: Any) -> None:
             support.paint(tuple(pixel), label)
 
 
-def _wait(done: Callable[[], bool], what: str) -> None:
+def wait_for(done: Callable[[], bool], what: str) -> None:
+    """Let the window work until a condition holds, and then draw.
+
+    Raises
+    ------
+    DiprError
+        If it does not come to hold.
+    """
     until = time.monotonic() + PATIENCE
     while not done():
         QApplication.processEvents()

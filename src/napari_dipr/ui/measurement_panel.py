@@ -8,6 +8,7 @@ import napari
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from napari.layers import Image, Labels
+from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -22,6 +23,8 @@ FILES = "Patterns (*.tif *.tiff *.npy *.npz *.h5 *.hdf5 *.cxi *.nxs);;All files 
 
 class MeasurementPanel(QWidget):
     """Choose data, say what they are, and make a measurement of them."""
+
+    source_changed = Signal()
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
@@ -181,6 +184,7 @@ class MeasurementPanel(QWidget):
             lines.append(f"zero frequency guessed: {guess_zero_frequency(array)}")
             lines += [f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()]
         self.found.setText("\n".join(lines))
+        self.source_changed.emit()
 
     # --- to a measurement --------------------------------------------------------------------------------------------
 
@@ -229,6 +233,11 @@ class MeasurementPanel(QWidget):
 
         job = lambda: simulate(array, oversampling=oversampling, photons=photons, name=name)  # noqa: E731
         self.session.do(job, used, f"Simulating {layer.name}")
+
+    @property
+    def has_source(self) -> bool:
+        """Whether a layer or a file is chosen."""
+        return self._file is not None or self.layer.value is not None
 
     @property
     def summary(self) -> str:

@@ -1,8 +1,9 @@
 """The workflow: the four panels in one dock, and the run's buttons at its foot."""
 
 import napari
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.ui.export_panel import ExportPanel
@@ -54,11 +55,13 @@ class Workflow(QWidget):
         self.setMinimumWidth(360)
 
         self._step = -1
+        self._leading: QPushButton | None = None
         for signal in (
             session.measurement_changed,
             session.support_changed,
             session.refinement.changed,
             session.exported,
+            self.measurement.source_changed,
         ):
             follow(self, signal, self._show)
         self._show()
@@ -86,6 +89,7 @@ class Workflow(QWidget):
             step = 3
         else:
             step = 2
+        self._highlight(step)
         if step == self._step:
             return
         # The support stays at hand while the run goes: it can be edited all along.
@@ -93,3 +97,21 @@ class Workflow(QWidget):
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step
+
+    def _highlight(self, step: int) -> None:
+        """Give the button that leads on the theme's colour."""
+        leading = (
+            self.measurement.use_button if self.measurement.has_source else self.measurement.open_button,
+            self.support.propose_button
+            if self.support.propose_button.isEnabled()
+            else self.support.autocorrelation_button,
+            self.refine.bar.start,
+            self.export.export_button,
+        )[step]
+        if leading is self._leading:
+            return
+        colour = get_theme(self.session.viewer.theme).current.as_hex()
+        leading.setStyleSheet(f"QPushButton:enabled {{ background-color: {colour}; }}")
+        if self._leading is not None:
+            self._leading.setStyleSheet("")
+        self._leading = leading

@@ -1,0 +1,49 @@
+"""Make the pictures of the README: ``make pictures``.
+
+Those of the workflow are the demo's. The measured crystal needs the folder of measured patterns that
+``NAPARI_DIPR_DATA`` names; without it that picture stays as it is.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from napari_dipr.ui.app import open_window
+from napari_dipr.ui.demo import SAMPLE, go_through, wait_for
+
+IMAGES = Path(__file__).parent / "images"
+
+
+def workflow() -> None:
+    """Go through the demo and keep its pictures."""
+    viewer, panels = open_window(SAMPLE)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in go_through(viewer, panels, Path(folder)):
+            if path.suffix == ".png":
+                path.replace(IMAGES / path.name)
+    viewer.close()
+
+
+def measured_crystal(data: Path) -> None:
+    """Reconstruct frame 99 of the rocking scan from the autocorrelation's support."""
+    viewer, panels = open_window()
+    session, run = panels.session, panels.session.refinement
+    panels.measurement.frame.value = 99
+    panels.measurement.open(data / "scan54" / "stack_raw_counts.npz")
+    wait_for(lambda: "256 × 256" in panels.measurement.found.text(), "the file")
+    panels.measurement.threshold.value, panels.measurement.crop.value = 3, 128
+    panels.measurement.use_button.click()
+    wait_for(lambda: session.measurement is not None, "the measurement")
+    panels.support.autocorrelation_button.click()
+    wait_for(lambda: session.support is not None, "the support")
+    panels.refine.bar.start.click()
+    wait_for(lambda: run.state == "idle" and run.snapshot is not None, "the refinement")
+    viewer.screenshot(str(IMAGES / "measured-crystal.png"), canvas_only=False, flash=False)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(exist_ok=True)
+    workflow()
+    if "NAPARI_DIPR_DATA" in os.environ:
+        measured_crystal(Path(os.environ["NAPARI_DIPR_DATA"]))
