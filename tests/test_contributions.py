@@ -73,3 +73,13 @@ def test_layers_that_make_no_object_are_refused(tmp_path):
     picture = (np.ones((20, 20)), {"metadata": {TAG: ("x", "measurement")}}, "image")
     with pytest.raises(FileError, match="amplitude and phase"):
         contributions.write_layers(str(tmp_path / "x.tif"), [picture, picture])
+
+
+def test_amplitude_and_phase_of_different_objects_are_not_mixed(tmp_path):
+    layers = [
+        (np.ones((20, 20)), {"metadata": {TAG: (name, role)}}, "image")
+        for name, role in (("a", "amplitude"), ("b", "phase"))
+    ]
+    with pytest.raises(FileError, match="different objects"):
+        contributions.write_layers(str(tmp_path / "x.tif"), layers)
+    assert not list(tmp_path.iterdir())

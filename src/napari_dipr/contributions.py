@@ -51,8 +51,10 @@ def write_layers(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> li
         )
     amplitude, phase = (np.asarray(found[role][0]) for role in ("amplitude", "phase"))
     support = np.asarray(found["support"][0]) > 0 if "support" in found else np.isfinite(phase)
-    names = {(options.get("metadata") or {})[TAG][0] for _, options in found.values()}
-    told = {"program": "napari-dipr", "measurement": {"name": ", ".join(sorted(names))}}
+    names = sorted({options["metadata"][TAG][0] for _, options in found.values()})
+    if len(names) > 1:
+        raise FileError(f"These layers are of different objects ({', '.join(names)}). Select those of one of them.")
+    told = {"program": "napari-dipr", "measurement": {"name": names[0]}}
     target = Path(path)
     x = amplitude * np.exp(1j * np.nan_to_num(phase))
     return [str(p) for p in export(target.parent, target.stem, x, support, told).values()]
