@@ -224,7 +224,7 @@ def test_the_voxel_is_wavelength_times_distance_over_the_detectors_width():
 
 
 def test_bad_pixels_are_found_by_reason():
-    data = np.full((4, 4), 2.0)
+    data = np.linspace(1, 2, 16).reshape(4, 4)
     data[0, 0], data[0, 1], data[1, 1] = np.nan, np.inf, -3
     data[2, :3] = 7
     found = bad_pixels(data)
@@ -241,6 +241,13 @@ def test_an_integer_at_its_types_limit_is_saturated_even_alone():
     assert bad_pixels(data) == {}
     data[3, 3] = 65535
     assert bad_pixels(data)["saturated"].sum() == 1
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 2.0])
+def test_the_brightest_of_few_counts_are_not_saturated(rate):
+    counts = np.random.default_rng(0).poisson(rate, (72, 72))
+    assert (counts == counts.max()).sum() >= 3 or rate > 0.1
+    assert bad_pixels(counts) == {}
 
 
 def test_a_friedel_pair_at_the_largest_value_is_not_saturated():

@@ -234,7 +234,8 @@ def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
 def bad_pixels(data: ArrayLike) -> dict[str, NDArray[np.bool_]]:
     """Find pixels that should not count, by reason: ``NaN or infinite``, ``negative``, ``saturated``.
 
-    Saturated are pixels at an integer type's largest value, or three and more that share the largest value.
+    Saturated are pixels at an integer type's largest value, or three and more that share the largest value where fewer
+    have the next one: saturation piles up at the top, while counts thin out towards it.
     """
     array = np.asarray(data)
     finite = np.isfinite(array)
@@ -243,7 +244,10 @@ def bad_pixels(data: ArrayLike) -> dict[str, NDArray[np.bool_]]:
     at_top = finite & (array == top)
     is_limit = array.dtype.kind in "ui" and top == np.iinfo(array.dtype).max
     if top > 0 and (is_limit or at_top.sum() >= 3):
-        found["saturated"] = at_top
+        below = array[finite & (array > 0) & (array < top)]
+        is_pile = below.size > 0 and (below == below.max()).sum() < at_top.sum()
+        if is_limit or is_pile:
+            found["saturated"] = at_top
     return {reason: mask for reason, mask in found.items() if mask.any()}
 
 
