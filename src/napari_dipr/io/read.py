@@ -1,7 +1,6 @@
 """From a file or a sample to a measurement."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,10 +52,10 @@ def read(
         if given:
             raise MeasurementError(f"{path} is a sample, of which all is known: leave out the {', '.join(given)}.")
         measurement, _ = sample(str(path).removeprefix(SAMPLE))
-        return measurement if mask is None else measurement.with_mask(_mask_for(mask, measurement.grid, None))
+        return measurement if mask is None else measurement.with_mask(mask_for(mask, measurement.grid, None))
     loaded = load_array(path, key=key, frame=frame)
     shape = np.squeeze(loaded.array).shape
-    measured = None if mask is None else _mask_for(mask, shape, frame)
+    measured = None if mask is None else mask_for(mask, shape, frame)
     return as_measurement(loaded, kind=kind, zero_frequency=zero_frequency, measured=measured)
 
 
@@ -116,7 +115,18 @@ def load_mask(path: str | Path, *, key: str | None = None, frame: int | None = N
     return np.squeeze(array) != 0
 
 
-def _mask_for(mask: Any, shape: tuple[int, ...], frame: int | None) -> NDArray[np.bool_]:
+def mask_for(mask: str | Path | ArrayLike, shape: tuple[int, ...], frame: int | None) -> NDArray[np.bool_]:
+    """Return a file's or an array's mask for data of a shape: True where they were measured.
+
+    One mask serves all frames of a stack; of a stack of masks, the one of the data's frame is taken.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    MeasurementError
+        If the mask does not fit the shape.
+    """
     measured = load_mask(mask) if isinstance(mask, str | Path) else np.asarray(mask) != 0
     if measured.ndim == len(shape) + 1 and frame is not None:  # a stack of masks beside a stack of frames
         if frame >= len(measured):
