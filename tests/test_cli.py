@@ -14,7 +14,7 @@ from napari_dipr.cli import app
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import load_mask
 from napari_dipr.io.write import read_provenance
-from napari_dipr.networks.zoo import model_names
+from napari_dipr.networks.zoo import describe_model, model_names
 
 KEYS = {"chi2", "r_factor", "support_voxels", "iterations", "seconds", "nmse", "support_from", "outputs"}
 
@@ -57,6 +57,13 @@ def test_a_sample_from_its_autocorrelation(tmp_path):
     assert told["errors"]["chi2"] == pytest.approx(figures["chi2"])
 
 
+def test_a_file_whose_name_no_other_system_takes_is_exported_all_the_same(tmp_path):
+    intensities = np.abs(np.fft.fftshift(np.fft.fft2(np.pad(np.ones((7, 9)), 16)))) ** 2
+    np.save(tmp_path / "12:30 run?.npy", intensities)
+    figures = reconstruct(tmp_path / "out", "--iterations", 10, input=tmp_path / "12:30 run?.npy")
+    assert Path(figures["outputs"]["phase"]).name == "12-30-run_phase.tif"
+
+
 def test_a_seed_gives_the_same_result_again_and_another_seed_another(tmp_path):
     def amplitude(seed):
         figures = reconstruct(tmp_path, "--support", "autocorrelation", "--iterations", 40, "--seed", seed)
@@ -92,6 +99,7 @@ def test_a_fitting_model_is_taken_where_nothing_is_said(tmp_path):
     told = read_provenance(figures["outputs"]["phase"])
     assert told["start"]["model"]["name"] == "passive-fashion"
     assert len(told["start"]["model"]["sha256"]) == 64
+    assert told["start"]["model"]["threshold"] == describe_model("passive-fashion").proposal.threshold
     assert told["start"]["seed"] is None
     assert reconstruct(tmp_path, "--model", "passive-fashion")["chi2"] == figures["chi2"]
 

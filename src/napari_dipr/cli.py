@@ -136,7 +136,7 @@ def reconstruct(
     if model is not None and support is not None:
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
 
-    from napari_dipr.io.write import export, writable_folder, write_json
+    from napari_dipr.io.write import export, file_name, writable_folder, write_json
 
     # Whatever can be found wrong is found before the run, not after it.
     folder = writable_folder(output)
@@ -145,6 +145,7 @@ def reconstruct(
 
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
+    from napari_dipr.networks.zoo import describe_model
     from napari_dipr.solvers.recipe import Recipe
     from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
@@ -182,12 +183,13 @@ def reconstruct(
         start="random phases" if model is None else "the network's object",
         seed=seed if model is None else None,
         model=model,
+        threshold=None if model is None else describe_model(model).proposal.threshold,
         device=place,
         positive=positive,
         nmse=nmse,
     )
     voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
-    paths = export(folder, measurement.name, object_, inside, told, voxel)
+    paths = export(folder, file_name(measurement.name), object_, inside, told, voxel)
     figures = {
         "chi2": float(result.chi2[0]),
         "r_factor": float(result.r_factor[0]),

@@ -26,6 +26,7 @@ def provenance(
     start: str | None = None,
     seed: int | None = None,
     model: str | None = None,
+    threshold: float | None = None,
     device: str | None = None,
     positive: bool = False,
     **more: Any,
@@ -46,6 +47,8 @@ def provenance(
         Of a random start.
     model
         Name of the network that proposed; its weights' SHA-256 is looked up.
+    threshold
+        Share of the network's maximum that made the support.
     device
         That the run was on.
     positive
@@ -76,7 +79,9 @@ def provenance(
                 "support_from": support_from,
                 "object": start,
                 "seed": seed,
-                "model": None if model is None else {"name": model, "sha256": _weights_sha256(model)},
+                "model": None
+                if model is None
+                else {"name": model, "sha256": _weights_sha256(model), "threshold": threshold},
             },
             "recipe": None if recipe is None else {"text": str(recipe), **recipe.model_dump(mode="json")},
             "positive": positive,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,11 @@ def export(
             _write_tiff(Path(hidden) / quantity, array, info, voxel_size_nm)
         _put_in_place({Path(hidden) / quantity: path for quantity, path in paths.items()}, Path(hidden))
     return paths
+
+
+def file_name(name: str) -> str:
+    """Return what files may be called after a name that people gave: anything unusual becomes a hyphen."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "reconstruction"
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
