@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 pytest.importorskip("lightning")
 
 from napari_dipr import samples
+from napari_dipr.errors import DeviceError
 from napari_dipr.networks.spec import TrainingSpec
 from napari_dipr.training import loop
 from napari_dipr.training.loop import Placements, Training, train
@@ -97,6 +98,11 @@ def test_placements_hold_images_of_the_set(spec):
     sums = {int(image.sum()) for image in images}
     for field in next(iter(Placements(images, spec))):
         assert round(float(field.double().sum() * 255)) in sums
+
+
+def test_a_device_that_is_not_there_is_told(config, tmp_path):
+    with pytest.raises(DeviceError, match="no device 'abacus'"):
+        train(config, tmp_path / "runs", device="abacus")
 
 
 def test_training_writes_weights_with_their_checksum_and_lowers_the_loss(config, tmp_path):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr import samples
+from napari_dipr.device import find_device
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import ModelSpec, TrainingSpec
 from napari_dipr.physics.fourier import forward
@@ -111,8 +112,13 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
     -------
     Path
         The weights file.
+
+    Raises
+    ------
+    DiprError
+        If the file does not describe a model, or there is no such device, or there are no images.
     """
-    spec = ModelSpec.read(config)
+    spec, place = ModelSpec.read(config), find_device(device)
     folder = runs / spec.model.name
     lightning.seed_everything(spec.training.seed, verbose=False)
     data = Placements(fashion_mnist("train", images), spec.training)
@@ -122,8 +128,8 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
         data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
     trainer = lightning.Trainer(
-        accelerator={"auto": "auto", "cuda": "gpu"}.get(device, device),
-        devices=1,
+        accelerator={"cuda": "gpu"}.get(place.type, place.type),
+        devices=1 if place.index is None else [place.index],
         max_steps=spec.training.steps,
         max_epochs=-1,
         # The logger empties the folder it is given.
@@ -168,11 +174,13 @@ def _test_error(module: Training) -> float:
 def _save(module: Training, folder: Path, steps: int) -> Path:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
+    module.network.load_state_dict(weights)  # tested as they are shipped: rounded
+    error = _test_error(module)
     target = folder / "weights.safetensors"
     target.write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "nmse": _test_error(module),
+        "nmse": error,
         "nmse_images": len(samples.shipped_images()),
         "steps": steps,
         "seconds": round(module.seconds),
