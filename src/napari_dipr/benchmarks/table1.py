@@ -185,9 +185,9 @@ def table1(
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise DiprError(f"There is no method {', '.join(map(repr, unknown))}. The methods: {', '.join(METHODS)}.")
-    for model in {METHODS[name].model for name in methods} - {None}:
-        load_model(str(model))
     truth, where = first_objects(images), find_device(device)
+    for model in {METHODS[name].model for name in methods} - {None}:
+        load_model(str(model), str(where))  # where it is used, so that no row's time has it
     rows = {}
     for name in methods:
         outcomes, seconds = [], 0.0
