@@ -3,7 +3,6 @@
 What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
 """
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -323,14 +322,14 @@ def _solve(
     positive: bool,
 ) -> "tuple[Reconstruction, str]":
     """Return the run's outcome and the device it was on: where an accelerator's memory is full, the CPU."""
-    from napari_dipr.device import find_device, release_memory
+    from napari_dipr.device import find_device, is_out_of_memory, release_memory
     from napari_dipr.errors import SolverError
 
     place = str(find_device(device))
     try:
         return _watched(*_start(measurement, model, support, seed, place, positive), plan), place
     except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
-        if not isinstance(error, MemoryError) and not re.search("out of memory|allocat", str(error)):
+        if not is_out_of_memory(error):
             raise
         if place == "cpu":
             raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error

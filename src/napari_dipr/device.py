@@ -42,6 +42,11 @@ def find_device(name: str = "auto") -> "torch.device":
     raise DeviceError(f"There is no device {name!r} here. Choose one of: auto, {', '.join(there)}.")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error is that of a full memory, of the machine or of an accelerator."""
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in ("out of memory", "allocat"))
+
+
 def release_memory() -> None:
     """Give an accelerator's cached memory back, as after an out-of-memory error."""
     import torch

@@ -65,3 +65,25 @@ def test_the_logarithm_is_finite_and_spans_seven_decades_at_most(scale):
     picture = logarithm(sample("fashion-3")[0].intensities * np.float32(scale))
     assert np.isfinite(picture).all()
     assert picture.max() - picture.min() <= 7.001
+
+
+def test_a_contrast_that_a_person_set_stays(loaded):
+    session = loaded.session
+    data = np.ones((72, 72), np.float32)
+    session.show_object(data, data, session.support)
+    layer = session.canvas.find("amplitude")
+    session.show_object(2 * data, data, session.support)
+    assert layer.contrast_limits[1] == 2
+    layer.contrast_limits = (0.5, 1.5)
+    session.show_object(3 * data, data, session.support)
+    assert tuple(layer.contrast_limits) == (0.5, 1.5)
+
+
+def test_a_support_that_was_turned_into_an_image_can_be_made_anew(loaded):
+    session = loaded.session
+    support, layer = session.support, session.support_layer
+    session.viewer.layers.remove(layer)
+    session.viewer.add_image(layer.data, metadata=dict(layer.metadata))
+    assert session.support is None
+    session.show_support(support, "test")
+    np.testing.assert_array_equal(session.support, support)

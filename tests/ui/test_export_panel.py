@@ -29,7 +29,11 @@ def test_the_files_hold_what_is_shown_and_how_it_came_about(refined, idle, tmp_p
     assert told["measurement"]["source"]["sample"] == "fashion-0"
     assert told["recipe"]["text"] == str(refined.session.refinement.settings["recipe"])
     assert told["errors"]["iterations"] == 60
-    assert told["errors"]["chi2"] == snapshot.history[-1].chi2
+    assert told["errors"]["chi2"] == pytest.approx(snapshot.history[-1].chi2, rel=1e-3)
+    assert told["start"]["seed"] == 0
+    assert told["start"]["object"] == "random phases"
+    assert told["device"] == "cpu"
+    assert told["window"]["napari"]
     assert json.dumps(told)
     assert "boot_amplitude.tif" in refined.export.state.text()
 
@@ -41,6 +45,23 @@ def test_a_place_that_cannot_be_written_to_is_told_and_nothing_is_lost(refined, 
     idle(lambda: any("Cannot write" in message for message in told.messages()))
     assert refined.session.refinement.snapshot is not None
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_run_that_failed_does_not_lend_its_settings_to_the_one_before(refined, finished, idle, tmp_path):
+    session = refined.session
+    recipe = str(session.refinement.settings["recipe"])
+    refined.refine.algorithm.value, refined.refine.seed.value = "ALM", 7
+    layer = session.support_layer
+    layer.data_setitem(np.nonzero(np.asarray(layer.data)), 0)
+    assert "support has changed" in refined.export.state.text()
+    refined.refine.bar.start.click()
+    finished(session)
+    paths = {}
+    session.exported.connect(paths.update)
+    refined.export.folder.value = tmp_path
+    refined.export.export_button.click()
+    idle(lambda: bool(paths))
+    assert read_provenance(paths["phase"])["recipe"]["text"] == recipe
 
 
 def test_there_is_nothing_to_export_before_a_run(loaded):

@@ -1,8 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 import tifffile
 
 from napari_dipr.samples import sample
+from napari_dipr.ui import measurement_panel
 
 
 @pytest.fixture
@@ -117,6 +120,29 @@ def test_data_that_cannot_be_a_measurement_are_refused_and_nothing_is_lost(loade
     idle(lambda: any(says in message for message in told.messages()))
     assert session.measurement is measurement
     np.testing.assert_array_equal(session.support, support)
+
+
+def test_the_file_asked_for_last_is_the_one_that_is_used(panel, idle, tmp_path, monkeypatch):
+    honest = measurement_panel.load_array
+
+    def slow(path, **options):
+        time.sleep(0.8 if "slow" in str(path) else 0)
+        return honest(path, **options)
+
+    monkeypatch.setattr(measurement_panel, "load_array", slow)
+    for name, size in (("slow", 40), ("quick", 50)):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random((size, size)))
+        panel.open(tmp_path / f"{name}.npy")
+    idle(lambda: not panel.session.busy)
+    assert panel.found.text().startswith("quick.npy: 50 × 50")
+
+
+def test_a_mask_file_of_another_size_is_refused_in_words(panel, idle, told, tmp_path):
+    panel.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
+    np.save(tmp_path / "mask.npy", np.ones((30, 30), bool))
+    panel.mask_file.value = str(tmp_path / "mask.npy")
+    panel.use_button.click()
+    idle(lambda: any("(30, 30)" in message and "(72, 72)" in message for message in told.messages()))
 
 
 def test_files_that_are_none_are_told(panel, idle, told, tmp_path):

@@ -78,18 +78,88 @@ def test_pause_holds_the_run_and_keeps_what_is_painted(loaded, finished, idle, q
     finished(session)
 
 
-def test_erasing_everything_does_not_end_the_run(loaded, finished, idle, told):
+def test_a_stop_before_the_pause_came_into_effect_ends_the_run(loaded, finished):
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    loaded.refine.bar.pause.click()
+    loaded.refine.bar.stop.click()
+    finished(loaded.session)
+    assert loaded.session.refinement.snapshot.ended.startswith("stopped after")
+
+
+def test_what_is_painted_while_it_is_paused_is_in_the_result_when_it_is_stopped(loaded, finished, idle):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    loaded.refine.bar.pause.click()
+    idle(lambda: run.state == "paused")
+    painted(session, (4, 4), 1)
+    loaded.refine.bar.stop.click()
+    finished(session)
+    assert run.snapshot.support[4, 4]
+
+
+def test_an_edit_is_remembered_by_the_next_run(loaded, finished):
+    session, run = loaded.session, loaded.session.refinement
+    painted(session, (4, 4), 1)
+    loaded.refine.iterations.value = 20
+    for _ in range(2):
+        loaded.refine.bar.start.click()
+        finished(session)
+        assert session.is_edited
+        assert run.settings["support_edited_by_hand"]
+
+
+def test_a_run_can_go_on_from_the_one_before_and_says_so(loaded, finished):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = 20
+    loaded.refine.bar.start.click()
+    finished(session)
+    first = run.settings
+    loaded.refine.start.value = "last"
+    loaded.refine.bar.start.click()
+    finished(session)
+    assert run.settings["continues"] is first
+    assert run.settings["seed"] is None
+
+
+def test_a_picture_that_cannot_be_shown_does_not_stop_the_stream(loaded, finished, idle, qtbot, monkeypatch):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    honest, failures = session.show_object, [1]
+
+    def failing(*arguments):
+        if failures:
+            failures.pop()
+            raise ValueError("no picture")
+        honest(*arguments)
+
+    with qtbot.captureExceptions() as caught:
+        monkeypatch.setattr(session, "show_object", failing)
+        idle(lambda: not failures)
+        seen = run.snapshot.iteration
+        idle(lambda: run.snapshot.iteration > seen + 20)
+        loaded.refine.bar.stop.click()
+        finished(session)
+    assert [str(error[1]) for error in caught] == ["no picture"]
+
+
+def test_a_support_that_no_solver_can_use_does_not_end_the_run(loaded, finished, idle, told):
     session, run = loaded.session, loaded.session.refinement
     loaded.refine.iterations.value = LONG
     loaded.refine.bar.start.click()
     idle(lambda: run.snapshot is not None)
     layer = session.support_layer
-    everywhere = np.nonzero(np.asarray(layer.data))
-    layer.data_setitem(everywhere, 0)
-    idle(lambda: any("support is empty" in message for message in told.messages()))
-    assert run.state == "running"
-    assert run.snapshot.support.any()
-    layer.undo()
+    everywhere = tuple(i.ravel() for i in np.indices((72, 72)))
+    for label, says in ((0, "is empty"), (1, "50%")):
+        layer.data_setitem(everywhere, label)
+        idle(lambda says=says: any(says in message for message in told.messages()))
+        assert run.state == "running"
+        assert 0 < run.snapshot.support.sum() < 2000
+        layer.undo()
     loaded.refine.bar.stop.click()
     finished(session)
 

@@ -47,10 +47,29 @@ def test_a_new_proposal_can_be_undone_to_what_was_painted(proposed, idle):
     session = proposed.session
     session.support_layer.paint((2, 2), 1)
     mine = session.support
-    proposed.support.threshold.value = 0.3
-    assert not session.support[2, 2]
+    proposed.support.propose_button.click()
+    idle(lambda: not session.support[2, 2])
     session.support_layer.undo()
     np.testing.assert_array_equal(session.support, mine)
+
+
+@needs_model
+def test_strokes_outlast_another_threshold(proposed):
+    session = proposed.session
+    session.support_layer.paint((2, 2), 1)
+    before = session.support.sum()
+    proposed.support.threshold.value = 0.3
+    assert session.support[2, 2]
+    assert session.is_edited
+    assert session.support.sum() < before
+
+
+def test_an_empty_support_is_there_to_be_painted(workflow):
+    workflow.session.use(*sample("fashion-4"))
+    workflow.support.empty_button.click()
+    workflow.session.support_layer.paint((40, 40), 1)
+    assert workflow.session.support.any()
+    assert workflow.session.support_from == "drawn by hand"
 
 
 @needs_model
@@ -77,7 +96,7 @@ def test_the_autocorrelation_gives_a_centred_support(workflow, idle):
     middle = np.argwhere(workflow.session.support).mean(0)
     np.testing.assert_allclose(middle, 36, atol=1)
     assert workflow.session.support_from == "autocorrelation"
-    assert workflow.refine.start.value == "random phases"
+    assert workflow.refine.start.value == "random"
 
 
 def test_a_late_result_for_another_measurement_does_not_count(workflow, idle, qtbot):

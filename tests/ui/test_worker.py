@@ -55,6 +55,18 @@ def test_errors_that_napari_would_swallow_reach_the_person(qtbot, error):
     assert ("out of memory" in str(told)) == full
 
 
+def test_an_error_is_told_even_where_the_device_refuses_to_clean_up(qtbot, monkeypatch):
+    def refusing():
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def failing():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("napari_dipr.device.release_memory", refusing)
+    (told,) = run(qtbot, Mailbox(), failing)["errored"]
+    assert "illegal memory access" in str(told)
+
+
 def test_an_error_in_the_middle_of_a_run_is_told(qtbot, monkeypatch):
     problem, recipe, start = prepared()
     steps = iter(range(5))

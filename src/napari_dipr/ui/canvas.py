@@ -10,6 +10,7 @@ The mask lies over the measurement, the support over the object's amplitude. The
 a person removes is made anew when its quantity next changes.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,12 +48,20 @@ class Canvas:
     """
 
     def __init__(self, viewer: Any, name: str, grid: Sequence[int]) -> None:
-        self.viewer, self.name, self.grid = viewer, name, tuple(grid)
+        self._viewer = weakref.ref(viewer)
+        self.name, self.grid = name, tuple(grid)
         self._captions: dict[tuple[int, int], str] = {}
+        self._limits: dict[str, tuple[float, float]] = {}
 
-    def find(self, role: str) -> Layer | None:
-        """Return the layer of a role, unless it was removed."""
-        return next((layer for layer in self.viewer.layers if layer.metadata.get(TAG) == self._tag(role)), None)
+    @property
+    def viewer(self) -> Any:
+        """The viewer; held weakly, for the session of a viewer must not keep it alive."""
+        return self._viewer()
+
+    def find(self, role: str, kind: type[Layer] = Layer) -> Any:
+        """Return the layer of a role and kind, unless it was removed, or turned into another kind (with its tag)."""
+        tagged = (layer for layer in self.viewer.layers if layer.metadata.get(TAG) == self._tag(role))
+        return next((layer for layer in tagged if isinstance(layer, kind)), None)
 
     def adopt(self, layer: Layer, role: str, caption: str) -> None:
         """Take a layer that is there already for a role."""
@@ -70,11 +79,15 @@ class Canvas:
         limits: tuple[float, float] | None = None,
     ) -> Image:
         """Show data as the image of a role: the layer that is there gets new data, and new limits where given."""
-        layer = self.find(role)
+        layer = self.find(role, Image)
         limits = limits or _limits(data)
-        if isinstance(layer, Image):
+        # A contrast that a person has set stays.
+        is_ours = layer is None or self._limits.get(role, limits) == tuple(layer.contrast_limits)
+        if is_ours:
+            self._limits[role] = limits
+        if layer is not None:
             layer.data = data
-            if limits != tuple(layer.contrast_limits):
+            if is_ours and limits != tuple(layer.contrast_limits):
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
         else:
@@ -98,8 +111,8 @@ class Canvas:
 
     def show_labels(self, role: str, inside: NDArray[np.bool_], caption: str, colour: str) -> Labels:
         """Show a mask as the labels layer of a role, 1 inside. One that is there keeps its undo history."""
-        layer = self.find(role)
-        if isinstance(layer, Labels):
+        layer = self.find(role, Labels)
+        if layer is not None:
             layer.data[...] = inside
             layer.refresh()
             return layer
@@ -160,8 +173,8 @@ class Canvas:
         corners = [self._place(roles[cell if cell in self._captions else (0, 0)]) for cell in roles]
         positions = np.asarray(corners) - (0.02 * self.grid[0], 0)
         features = {"caption": [self._captions.get(cell, "") for cell in roles]}
-        layer = self.find("captions")
-        if isinstance(layer, Points):
+        layer = self.find("captions", Points)
+        if layer is not None:
             layer.data, layer.features = positions, features
             return
         selected = set(self.viewer.layers.selection)

@@ -66,6 +66,8 @@ def _edit(support: Any) -> None:
     inside = np.asarray(support.data) > 0
     thin = inside & ~opening(inside, disk(2))
     notches = closing(inside, disk(2)) & ~inside
+    if not (thin.any() or notches.any()):
+        thin[tuple(np.argwhere(inside)[0])] = True
     support.brush_size = 1
     for where, label in ((thin, 0), (notches, 1)):
         for pixel in np.argwhere(where):

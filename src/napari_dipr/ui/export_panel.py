@@ -1,14 +1,16 @@
 """The Export panel: the reconstruction as TIFF, with its history inside."""
 
-import re
 from pathlib import Path
 
 import napari
 from magicgui.widgets import FileEdit, LineEdit
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_dipr.io.write import file_name
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
+
+ABOUT = "Amplitude and phase as 32-bit, support as 8-bit TIFF; ImageJ opens them."
 
 
 class ExportPanel(QWidget):
@@ -24,7 +26,7 @@ class ExportPanel(QWidget):
         self.export_button = button(
             "Export TIFF", "Write amplitude, phase and support, with all settings inside", self._export
         )
-        self.state = remark("Amplitude and phase as 32-bit, support as 8-bit TIFF; ImageJ opens them.")
+        self.state = remark(ABOUT)
         form = Form()
         form.add(self.folder, self.name)
         layout = QVBoxLayout(self)
@@ -35,18 +37,24 @@ class ExportPanel(QWidget):
         self.summary = ""
         follow(self, session.measurement_changed, self._measurement_changed)
         follow(self, session.refinement.advanced, self._enable)
+        follow(self, session.support_changed, self._enable)
         follow(self, session.refinement.changed, self._enable)
         self._measurement_changed()
 
     def _measurement_changed(self) -> None:
         measurement = self.session.measurement
         if measurement is not None:
-            self.name.value = re.sub(r"[^\w.-]+", "-", measurement.name).strip("-.") or "reconstruction"
+            self.name.value = file_name(measurement.name)
         self.summary = ""
         self._enable()
 
     def _enable(self) -> None:
-        self.export_button.setEnabled(self.session.refinement.snapshot is not None)
+        snapshot, support = self.session.refinement.snapshot, self.session.support
+        self.export_button.setEnabled(snapshot is not None)
+        if snapshot is not None and self.session.refinement.state == "idle":
+            stale = support is not None and (support != snapshot.support).any()
+            also = " The support has changed since the last run: that run's own is written." if stale else ""
+            self.state.setText(ABOUT + also)
 
     def _export(self) -> None:
         self.session.export(Path(self.folder.value).expanduser(), self.name.value, self._exported)

@@ -13,12 +13,14 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
+from napari_dipr.io.arrays import READERS, Loaded, load_array
+from napari_dipr.io.read import as_measurement, mask_for
 from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, layer_choice, remark, told
 from napari_dipr.ui.session import session_of
 
-FILES = "Patterns (*.tif *.tiff *.npy *.npz *.h5 *.hdf5 *.cxi *.nxs);;All files (*)"
+FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
 
 
 class MeasurementPanel(QWidget):
@@ -29,7 +31,8 @@ class MeasurementPanel(QWidget):
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
         self.session = session = session_of(viewer)
-        self._file: Any = None
+        self._file: tuple[str | Path, Loaded] | None = None
+        self._asked, self._key = 0, ""
 
         self.layer = layer_choice(
             session.viewer,
@@ -61,7 +64,7 @@ class MeasurementPanel(QWidget):
             Labels,
             "unmeasured",
             "A labels layer: what is painted in it was not measured (beamstop, gaps, hot pixels)",
-            lambda layer: TAG not in layer.metadata or layer.metadata[TAG][1] == "mask",
+            lambda layer: TAG not in layer.metadata,
         )
         self.mask_file = LineEdit(label="mask file", tooltip="A file that is true or 1 where pixels were measured")
         self.leave_out = CheckBox(
@@ -96,9 +99,11 @@ class MeasurementPanel(QWidget):
         layout.addStretch()
 
         self.layer.changed.connect(told(self._layer_chosen))
-        for widget in (self.key, self.frame):
-            widget.changed.connect(told(self._file_again))
-        self._show_for_file(False)
+        # Not at every key stroke.
+        self.key.native.editingFinished.connect(self._key_entered)
+        self.frame.native.setKeyboardTracking(False)
+        self.frame.changed.connect(self._file_again)
+        self.key.enabled = False
 
     def _simulation(self) -> QCollapsible:
         self.picture = layer_choice(
@@ -136,17 +141,25 @@ class MeasurementPanel(QWidget):
     def open(self, path: str | Path) -> None:
         """Read a file, off the main thread; it is used when *Use as measurement* is pressed."""
         key, frame = self.key.value or None, self.frame.value
+        self._key = self.key.value
+        self._asked += 1
+        asked = self._asked
 
-        def job() -> Any:
-            from napari_dipr.io.arrays import load_array
+        def done(loaded: Loaded) -> None:
+            if asked == self._asked:  # else another file, or frame, was asked for meanwhile
+                self._file_read(path, loaded)
 
-            return load_array(path, key=key, frame=frame if frame >= 0 else None)
-
-        self.session.do(job, lambda loaded: self._file_read(path, loaded), f"Reading {Path(path).name}")
+        self.session.do(
+            lambda: load_array(path, key=key, frame=frame if frame >= 0 else None),
+            done,
+            f"Reading {Path(path).name}",
+            whatever_is_loaded=True,
+        )
 
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a pattern", filter=FILES)
         if path:
+            self._file = None
             self.key.value, self.frame.value = "", -1
             self.open(path)
 
@@ -154,16 +167,16 @@ class MeasurementPanel(QWidget):
         if self._file is not None:
             self.open(self._file[0])
 
-    def _file_read(self, path: str | Path, loaded: Any) -> None:
+    def _file_read(self, path: str | Path, loaded: Loaded) -> None:
         self._file = (path, loaded)
         self.layer.value = None
-        self._show_for_file(True)
+        self.key.enabled = True
         self._tell(loaded.array, Path(path).name, loaded.notes)
 
     def _layer_chosen(self, layer: Image | None) -> None:
         if layer is not None:
             self._file = None
-            self._show_for_file(False)
+            self.key.enabled = False
             self._tell(self._array(layer), layer.name, ())
 
     @staticmethod
@@ -172,9 +185,9 @@ class MeasurementPanel(QWidget):
             raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
         return np.asarray(layer.data)
 
-    def _show_for_file(self, shown: bool) -> None:
-        for widget in (self.key, self.frame):
-            widget.native.setEnabled(shown or widget is self.frame)
+    def _key_entered(self) -> None:
+        if self._file is not None and self.key.value != self._key:
+            self._file_again()
 
     def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
         """Say what was found, and what is guessed about it."""
@@ -189,8 +202,6 @@ class MeasurementPanel(QWidget):
     # --- to a measurement --------------------------------------------------------------------------------------------
 
     def _use(self) -> None:
-        from napari_dipr.io.arrays import Loaded
-
         if self._file is not None:
             loaded = self._file[1]
         elif self.layer.value is not None:
@@ -212,7 +223,12 @@ class MeasurementPanel(QWidget):
         }
         choices = (self.mask_file.value, self.leave_out.value, self.threshold.value, self.crop.value, self.around.value)
         name = "measurement" if self.layer.value is None else self.layer.value.name
-        self.session.do(lambda: _prepared(loaded, painted, options, *choices), self._used, f"Preparing {name}")
+        self.session.do(
+            lambda: _prepared(loaded, painted, options, *choices),
+            self._used,
+            f"Preparing {name}",
+            whatever_is_loaded=True,
+        )
 
     def _used(self, measurement: Any) -> None:
         source = self.layer.value
@@ -249,7 +265,7 @@ class MeasurementPanel(QWidget):
 
 
 def _prepared(
-    loaded: Any,
+    loaded: Loaded,
     painted: Any,
     options: dict[str, Any],
     mask_file: str,
@@ -259,14 +275,12 @@ def _prepared(
     around: Any,
 ) -> Any:
     """Mask, threshold, crop: the order of the command line too."""
-    from napari_dipr.io.read import as_measurement, load_mask
-
     array = np.squeeze(loaded.array)
     if "sha256" not in loaded.source:  # of a layer's values, where no file was read
         loaded.source["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
     measured = np.ones(array.shape, bool)
     if mask_file:
-        measured &= np.broadcast_to(load_mask(mask_file), array.shape)
+        measured &= mask_for(mask_file, array.shape, loaded.source["frame"])
     if painted is not None:
         if painted.shape != array.shape:
             raise DiprError(f"The layer of unmeasured pixels is {painted.shape}, the data are {array.shape}.")

@@ -9,10 +9,10 @@ from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.projections import HIO
 from napari_dipr.ui.forms import Form, button, follow, number_for, remark
 from napari_dipr.ui.plots import ConvergencePlot
+from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
 
 ALGORITHMS = {"HIO, then ER": "hio", "ALM": "alm"}
-STARTS = {"network's object": "guess", "object shown": "current", "random phases": "random"}
 
 
 class RefinePanel(QWidget):
@@ -41,7 +41,7 @@ class RefinePanel(QWidget):
             tooltip="In all; HIO's last tenth is ER",
         )
         self.beta = number_for(HIO, "beta", "β")
-        self.start = ComboBox(choices=list(STARTS), label="start from", tooltip="The first object")
+        self.start = ComboBox(choices=[], label="start from", tooltip="The first object")
         self.seed = SpinBox(value=0, min=0, max=2**31 - 1, label="seed", tooltip="Of the random phases")
         self.shrink_wrap = CheckBox(
             value=True, text="shrink-wrap", tooltip="Let the support follow the object; strokes of yours stay"
@@ -88,24 +88,26 @@ class RefinePanel(QWidget):
         self.plot.show_history(())
         self.session.refinement.start(
             recipe,
-            start=STARTS[self.start.value],  # type: ignore[arg-type]
+            start=self.start.value,
             seed=self.seed.value,
             device=self.device.value,
             positive=self.positive.value,
         )
 
     def _support_changed(self) -> None:
-        """After a new first support, start from where it came from; after a run, from where that ended."""
-        session = self.session
-        if session.support_from != self._support_from:
-            self._support_from = session.support_from
-            self.start.value = next(
-                name for name, kind in STARTS.items() if kind == ("guess" if session.proposal is not None else "random")
-            )
+        """Offer what there is to start from; a new first support starts from where it came from."""
+        refinement = self.session.refinement
+        starts = refinement.available_starts()
+        self.start.choices = [(WORDS[start], start) for start in starts]
+        if self.session.support_from != self._support_from:
+            self._support_from = self.session.support_from
+            self.start.value = "guess" if "guess" in starts else "random"
 
     def _advanced(self) -> None:
         snapshot = self.session.refinement.snapshot
         self.plot.show_history(snapshot.history if snapshot is not None else ())
+        if len(self.start.choices) != len(self.session.refinement.available_starts()):
+            self._support_changed()
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle"
@@ -143,26 +145,28 @@ class RunBar(QWidget):
             layout.addWidget(widget, 0, column)
         layout.addWidget(self.progress, 1, 0, 1, 3)
         layout.addWidget(self.words, 2, 0, 1, 3)
-        for signal in (run.changed, run.advanced, session.support_changed, session.measurement_changed):
+        for signal in (
+            run.changed,
+            run.advanced,
+            session.support_changed,
+            session.measurement_changed,
+            session.busy_changed,
+        ):
             follow(self, signal, self._show)
-        follow(self, session.busy_changed, self._busy)
         self._show()
-
-    def _busy(self, description: str) -> None:
-        if description:
-            self.progress.setRange(0, 0)
-            self.words.setText(f"{description} …")
-        else:
-            self._show()
 
     def _show(self) -> None:
         session, run = self.session, self.session.refinement
         ready = session.measurement is not None and session.support_layer is not None
-        self.start.setEnabled(run.state == "idle" and ready)
+        self.start.setEnabled(run.state == "idle" and ready and not session.busy)
         self.pause.setEnabled(run.state in ("running", "paused"))
         self.pause.setText("Resume" if run.state == "paused" else "Pause")
         self.stop.setEnabled(run.state in ("running", "paused"))
         snapshot = run.snapshot
+        if session.busy:
+            self.progress.setRange(0, 0)
+            self.words.setText(f"{session.busy[-1]} …")
+            return
         if snapshot is None:
             self.progress.setRange(0, 0 if run.state == "running" else 1)
             self.progress.setValue(0)

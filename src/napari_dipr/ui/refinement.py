@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
 RunState = Literal["idle", "running", "paused", "stopping"]
-Start = Literal["guess", "current", "random"]
+Start = Literal["guess", "last", "random"]
+WORDS: dict[Start, str] = {"guess": "the network's object", "last": "the last run's object", "random": "random phases"}
 
 
 class Refinement:
@@ -30,7 +31,7 @@ class Refinement:
     snapshot
         The last iterate that was shown, and what Export writes; a run that fails leaves the last good one.
     settings
-        What the run was started with and what was changed on the way, for the provenance.
+        What the snapshot's run was started with and what was changed on the way, for the provenance.
     """
 
     changed = Signal()
@@ -41,9 +42,20 @@ class Refinement:
         self.state: RunState = "idle"
         self.snapshot: Snapshot | None = None
         self.settings: dict[str, Any] = {}
+        self._run_settings: dict[str, Any] = {}
         self._worker: Any = None
         self._mailbox = Mailbox()
         self._strokes: list[tuple[int, NDArray[np.int8]]] = []
+        self._refused: NDArray[np.bool_] | None = None
+
+    def available_starts(self) -> tuple[Start, ...]:
+        """Return what a run can start from now."""
+        starts: dict[Start, bool] = {
+            "guess": self.session.proposal is not None,
+            "last": self.snapshot is not None,
+            "random": True,
+        }
+        return tuple(start for start, there in starts.items() if there)
 
     def start(self, recipe: "Callable[[], Recipe]", *, start: Start, seed: int, device: str, positive: bool) -> None:
         """Start a run in its worker.
@@ -53,14 +65,14 @@ class Refinement:
         recipe
             Makes what is to be done; called in the worker, which is the first to need torch.
         start
-            From the network's object (``guess``), the one that is shown (``current``), or random phases.
+            From the network's object (``guess``), that of the last run (``last``), or random phases.
         seed, device, positive
             Of the random phases; where to run; whether the object is real and ≥ 0.
 
         Raises
         ------
         DiprError
-            If measurement or support are missing. A support that does not do is told by the worker.
+            If measurement, support or start are missing. A support that does not do is told by the worker.
         """
         if self.state != "idle":
             return
@@ -70,25 +82,27 @@ class Refinement:
             raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
         if support is None:
             raise DiprError("There is no support yet. Propose one in the Support panel, or take the autocorrelation's.")
+        if start not in self.available_starts():
+            raise DiprError(f"There is no {WORDS[start]} to start from. Start from random phases, or propose first.")
         first = None
-        if start == "guess" and session.proposal is not None:
-            first = session.proposal.object
-        elif start == "current" and self.snapshot is not None:
-            first = self.snapshot.object
-        self.settings = {
-            "start": {"guess": "network's object", "current": "object of the run before"}[start]
-            if first is not None
-            else "random phases",
-            "seed": seed,
-            "device": device,
+        settings: dict[str, Any] = {
+            "start": WORDS[start],
+            "seed": seed if start == "random" else None,
             "positive": positive,
             "support_from": session.support_from,
             "support_edited_by_hand": session.is_edited,
-            "model": None if session.proposal is None else session.proposal.model,
+            "model": None,
         }
-        prepare = _preparation(measurement, recipe, support, first, seed, device, positive, self.settings)
-        self._mailbox, self._strokes = Mailbox(), []
-        session.known_support = support.copy()
+        if session.proposal is not None:
+            settings |= {"model": session.proposal.model, "threshold": session.proposal.threshold}
+        if start == "guess":
+            first = session.proposal.object
+        elif start == "last" and self.snapshot is not None:
+            first = self.snapshot.object
+            settings["continues"] = self.settings
+        prepare = _preparation(measurement, recipe, support, first, seed, device, positive, settings)
+        self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
+        session.agree(support)
         self._worker = refinement_worker(self._mailbox, prepare)
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
         mailbox = self._mailbox
@@ -112,11 +126,13 @@ class Refinement:
         """Give the running algorithm another β."""
         if self.state in ("running", "paused"):
             self._mailbox.post(beta=beta)
-            self.settings["beta_changed_to"] = beta
+            at = 0 if self.snapshot is None else self.snapshot.iteration
+            self._run_settings.setdefault("beta_changes", []).append({"after_iteration": at, "beta": beta})
 
     def stop(self) -> None:
         """End the run after its iteration, with what there is."""
         if self.state in ("running", "paused"):
+            self._pass_edits_on()
             self._mailbox.post(stop=True)
             self._worker.resume()
             self._set(self._mailbox, "stopping")
@@ -131,6 +147,10 @@ class Refinement:
     def _set(self, mailbox: Mailbox, state: RunState) -> None:
         if mailbox is not self._mailbox:
             return
+        if self.state == "stopping" and state in ("running", "paused"):
+            # A pause that was asked for before the stop comes late: let the run go on to its end.
+            self._worker.resume()
+            return
         self.state = state
         if state == "idle":
             self._worker = None
@@ -142,24 +162,38 @@ class Refinement:
         if self._worker is None or self._worker.abort_requested:  # the window was closed
             return
         began = monotonic()
-        self.snapshot = snapshot
-        self._follow_support(snapshot)
-        self.session.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
-        self.advanced.emit()
-        mailbox.shown(monotonic() - began)
+        try:
+            self.snapshot, self.settings = snapshot, self._run_settings
+            self._follow_support(snapshot)
+            self.session.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
+            self.advanced.emit()
+        finally:  # whatever went wrong in showing it, the next one must come
+            mailbox.shown(monotonic() - began)
 
     def _pass_edits_on(self) -> None:
         """Post what was painted since the layer last agreed with the solver; undo and redo are seen here too."""
         support, known = self.session.support, self.session.known_support
         if support is None or known is None or np.array_equal(support, known):
             return
-        if not support.any():
-            show_info("The support is empty: the run goes on with the last one that was not.")
+        if self._is_impossible(support):
             return
         edit = support.astype(np.int8) - known.astype(np.int8)
         self._strokes.append((self._mailbox.post(edit=edit), edit))
-        self.session.known_support = support
-        self.settings["support_edited_by_hand"] = True
+        self._run_settings["support_edited_by_hand"] = True
+        self.session.agree(support)
+
+    def _is_impossible(self, support: NDArray[np.bool_]) -> bool:
+        """Say whether no solver can use a support, and tell why, once; the run goes on with the last one that did."""
+        from napari_dipr.solvers.problem import MAX_FRACTION
+
+        if support.any() and support.mean() <= MAX_FRACTION:
+            self._refused = None
+            return False
+        if self._refused is None or (support != self._refused).any():
+            what = f"fills more than {MAX_FRACTION:.0%} of the grid" if support.any() else "is empty"
+            show_info(f"The support {what}: the run goes on with the last one that did not.")
+        self._refused = support
+        return True
 
     def _follow_support(self, snapshot: Snapshot) -> None:
         """Bring shrink-wrap's changes into the layer, round the strokes that the solver has not seen yet."""
@@ -189,7 +223,9 @@ def _preparation(
         from napari_dipr.device import find_device
         from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
 
-        problem = Problem.of(measurement, positive=positive, device=find_device(device))
+        place = find_device(device)
+        settings["device"] = str(place)
+        problem = Problem.of(measurement, positive=positive, device=place)
         inside = as_support(support, problem)
         settings["recipe"] = recipe()
         if first is None:

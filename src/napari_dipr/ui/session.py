@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
+import qtpy
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -36,14 +38,16 @@ class Session:
     support_from
         Where the support came from, in words.
     known_support
-        The support that program and solver know of; where the layer differs, a person painted.
+        The support that program and solver know of; where the layer differs, a person painted just now.
+    busy
+        What is being worked on off the main thread, in words.
     refinement
         The run.
     """
 
     measurement_changed = Signal()
     support_changed = Signal()
-    busy_changed = Signal(str)
+    busy_changed = Signal()
     exported = Signal(dict)
 
     def __init__(self, viewer: Any) -> None:
@@ -54,6 +58,8 @@ class Session:
         self.proposal: Any = None
         self.support_from = "drawn by hand"
         self.known_support: NDArray[np.bool_] | None = None
+        self.busy: list[str] = []
+        self._was_edited = False
         self.refinement = Refinement(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -78,7 +84,7 @@ class Session:
         if self.canvas is not None:
             self.canvas.hide()
         self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
-        self.proposal, self.support_from, self.known_support = None, "drawn by hand", None
+        self.proposal, self.support_from, self.known_support, self._was_edited = None, "drawn by hand", None, False
         self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
         if layer is None:
             self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
@@ -122,14 +128,21 @@ class Session:
     @property
     def support_layer(self) -> Labels | None:
         """The labels layer that people edit."""
-        layer = self.canvas.find("support") if self.canvas is not None else None
-        return layer if isinstance(layer, Labels) else None
+        return self.canvas.find("support", Labels) if self.canvas is not None else None
 
     @property
     def is_edited(self) -> bool:
-        """Whether a person changed the support since a program last did."""
-        support = self.support
-        return support is not None and self.known_support is not None and (support != self.known_support).any()
+        """Whether a person changed the support since it was proposed."""
+        return self._was_edited or self._differs()
+
+    def _differs(self) -> bool:
+        support, known = self.support, self.known_support
+        return support is not None and known is not None and bool((support != known).any())
+
+    def agree(self, support: NDArray[np.bool_]) -> None:
+        """Take what a person painted as known: the solver has it, or will."""
+        self._was_edited = self.is_edited
+        self.known_support = support.copy()
 
     def propose(self, model: str, device: str, threshold: float) -> None:
         """Let a network propose object and support, off the main thread."""
@@ -152,13 +165,19 @@ class Session:
         self.do(job, done, f"Proposing with {model}")
 
     def rethreshold(self, threshold: float) -> None:
-        """Draw the support anew from the network's output that is at hand."""
+        """Draw the support anew from the network's output that is at hand; strokes made since stay."""
         if self.proposal is None or self.refinement.state != "idle":
             return
         from napari_dipr.networks.propose import rethreshold
 
         self.proposal = rethreshold(self.proposal, threshold)
-        self.show_support(self.proposal.support, f"model {self.proposal.model}")
+        support, known = self.support, self.known_support
+        wanted = self.proposal.support
+        if support is not None and known is not None:
+            wanted = np.where(support != known, support, wanted)
+        self.show_support(wanted, f"model {self.proposal.model}")
+        self.known_support = self.proposal.support.copy()
+        self.support_changed.emit()
 
     def propose_autocorrelation(self) -> None:
         """Take the first support from the autocorrelation, off the main thread."""
@@ -192,13 +211,18 @@ class Session:
             if len(changed[0]):
                 layer.data_setitem(changed, support[changed].astype(layer.data.dtype))
         self.viewer.layers.selection = {layer}
-        self.known_support, self.support_from = support.copy(), support_from
+        self.known_support, self.support_from, self._was_edited = support.copy(), support_from, False
         self.support_changed.emit()
 
     def follow(self, support: NDArray[np.bool_]) -> None:
         """Bring a solver's support into the layer, unless a person's stroke is not passed on yet."""
         layer = self.support_layer
-        if layer is None or self.is_edited or self.known_support is None or np.array_equal(support, self.known_support):
+        if (
+            layer is None
+            or self._differs()
+            or self.known_support is None
+            or np.array_equal(support, self.known_support)
+        ):
             return
         # In place and without an event: neither the undo history nor a stroke that is being drawn is touched.
         layer.data[...] = support
@@ -228,20 +252,28 @@ class Session:
         if snapshot is None:
             raise DiprError("There is nothing to export yet. Start a refinement first.")
         settings = dict(self.refinement.settings)
+        running = self.refinement.state != "idle"
 
         def job() -> dict[str, Path]:
+            import torch
+
             from napari_dipr.io.provenance import provenance
             from napari_dipr.io.write import export
+            from napari_dipr.physics.metrics import errors_of
+            from napari_dipr.solvers.problem import Problem
 
-            last = snapshot.history[-1]
+            problem = Problem.of(measurement)
+            x = torch.from_numpy(snapshot.object)[None]
+            chi2, r_factor = (float(e) for e in errors_of(x, problem.amplitudes, problem.measured))
             errors = {
-                "chi2": last.chi2,
-                "r_factor": last.r_factor,
+                "chi2": chi2,
+                "r_factor": r_factor,
                 "support_voxels": int(snapshot.support.sum()),
                 "iterations": snapshot.iteration,
-                "ended": snapshot.ended or "exported while it ran",
+                "ended": snapshot.ended or ("exported while it ran" if running else "ended by an error"),
             }
-            told = provenance(measurement, **settings, errors=errors)
+            window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
+            told = provenance(measurement, **settings, errors=errors, window=window)
             voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
             return export(folder, name, snapshot.object, snapshot.support, told, voxel)
 
@@ -254,14 +286,19 @@ class Session:
     ) -> None:
         """Run a job off the main thread; its result counts unless another measurement was loaded meanwhile."""
         measurement = self.measurement
-        self.busy_changed.emit(description)
+        self.busy.append(description)
+        self.busy_changed.emit()
+
+        def over() -> None:
+            self.busy.remove(description)
+            self.busy_changed.emit()
 
         def finished(result: Any) -> None:
-            self.busy_changed.emit("")
+            over()
             if self.viewer is not None and (whatever_is_loaded or measurement is self.measurement):
                 done(result)
 
-        in_background(job, finished, lambda: self.busy_changed.emit(""), description)
+        in_background(job, finished, over, description)
 
     def _measurement(self) -> Measurement:
         if self.measurement is None:

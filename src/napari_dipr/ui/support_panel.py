@@ -3,6 +3,7 @@
 from typing import Any
 
 import napari
+import numpy as np
 from magicgui.widgets import ComboBox, FloatSlider
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -27,9 +28,10 @@ class SupportPanel(QWidget):
         self.propose_button = button("Propose", "Let the network propose object and support", self._propose)
         self.autocorrelation_button = button(
             "From autocorrelation",
-            "A first support from the data alone: twice as wide as needed, tight enough to start",
+            "A first support from the data alone: a little wider than the object is likely to be",
             session.propose_autocorrelation,
         )
+        self.empty_button = button("Empty", "An empty support, to paint by hand", self._empty)
         self.reason = remark()
         self.state = remark()
         form = Form()
@@ -37,6 +39,7 @@ class SupportPanel(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.propose_button)
         buttons.addWidget(self.autocorrelation_button)
+        buttons.addWidget(self.empty_button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addLayout(buttons)
@@ -49,11 +52,18 @@ class SupportPanel(QWidget):
         follow(self, session.measurement_changed, self._measurement_changed)
         follow(self, session.support_changed, self._support_changed)
         follow(self, session.refinement.changed, self._enable)
+        follow(self, session.busy_changed, self._enable)
         self._measurement_changed()
         self._support_changed()
 
     def _propose(self) -> None:
         self.session.propose(self.model.value, self.device.value, self.threshold.value)
+
+    def _empty(self) -> None:
+        measurement = self.session.measurement
+        if measurement is not None:
+            self.session.proposal = None
+            self.session.show_support(np.zeros(measurement.grid, bool), "drawn by hand")
 
     def _measurement_changed(self) -> None:
         from napari_dipr.networks.zoo import fitting_model, model_names
@@ -82,11 +92,12 @@ class SupportPanel(QWidget):
         self._enable()
 
     def _enable(self) -> None:
-        idle = self.session.refinement.state == "idle"
+        idle = self.session.refinement.state == "idle" and not self.session.busy
         self.reason.setText(self._why_not or "")
         self.reason.setVisible(bool(self._why_not))
         self.propose_button.setEnabled(idle and self._why_not is None)
-        self.autocorrelation_button.setEnabled(idle and self.session.measurement is not None)
+        for other in (self.autocorrelation_button, self.empty_button):
+            other.setEnabled(idle and self.session.measurement is not None)
         self.threshold.enabled = idle
 
     def _support_changed(self) -> None:

@@ -7,6 +7,7 @@ hand over are copies in numpy, never a live tensor.
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +129,7 @@ def _refine(
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
+    problem = recipe = start = steps = iterate = None
     try:
         from napari_dipr.solvers.recipe import run
 
@@ -146,21 +148,22 @@ def _refine(
                 iterate = steps.send(mailbox.take())
             except StopIteration as end:
                 return _last(end.value, recipe.iterations, before, mailbox.taken)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, StopIteration) as error:
+        problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
 
 
 def _explain(error: Exception) -> DiprError:
     """Turn an error of the machine into one in words; drops the traceback, which holds the tensors."""
-    from napari_dipr.device import release_memory
+    from napari_dipr.device import is_out_of_memory, release_memory
 
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    full = isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower()
     error.__traceback__ = None
-    release_memory()
-    if full:
+    with suppress(RuntimeError):  # a device that has failed may refuse this too
+        release_memory()
+    if is_out_of_memory(error):
         return SolverError(f"The device ran out of memory ({text}). Choose the device cpu, or crop the measurement.")
-    return SolverError(f"The run failed on the device: {text}")
+    return SolverError(f"It failed on the device: {text}")
 
 
 def _snapshot(iterate: Any, before: NDArray[np.complex64] | None, seconds: float, taken: int) -> Snapshot:
