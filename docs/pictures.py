@@ -5,6 +5,7 @@ Those of the workflow are the demo's. The measured crystal needs the folder of m
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from napari_dipr.ui.app import open_window
 from napari_dipr.ui.demo import SAMPLE, go_through, wait_for
 
 IMAGES = Path(__file__).parent / "images"
+EXPORTS = Path(tempfile.gettempdir()) / "beamtime"  # the pictures show where the files went
 
 
 def workflow() -> None:
     """Go through the demo and keep its pictures."""
     viewer, panels = open_window(SAMPLE)
-    with tempfile.TemporaryDirectory() as folder:
-        for path in go_through(viewer, panels, Path(folder)):
-            if path.suffix == ".png":
-                path.replace(IMAGES / path.name)
+    for path in go_through(viewer, panels, EXPORTS):
+        if path.suffix == ".png":
+            shutil.move(path, IMAGES / path.name)
     viewer.close()
 
 
@@ -28,6 +29,7 @@ def measured_crystal(data: Path) -> None:
     """Reconstruct frame 99 of the rocking scan from the autocorrelation's support."""
     viewer, panels = open_window()
     session, run = panels.session, panels.session.refinement
+    panels.export.folder.value = EXPORTS
     panels.measurement.frame.value = 99
     panels.measurement.open(data / "scan54" / "stack_raw_counts.npz")
     wait_for(lambda: "256 × 256" in panels.measurement.found.text(), "the file")
