@@ -27,6 +27,8 @@ def test_a_run_recovers_the_object_and_shows_it(loaded, finished):
     assert snapshot.ended == "all iterations done"
     error, _ = nmse(torch.from_numpy(snapshot.object)[None], torch.from_numpy(session.truth)[None])
     assert float(error) < 0.05
+    assert snapshot.nmse == pytest.approx(float(error), abs=1e-4)
+    assert f"nmse {snapshot.nmse:.3f}" in loaded.refine.bar.words.text()
     np.testing.assert_array_equal(session.canvas.find("amplitude").data, snapshot.amplitude)
     np.testing.assert_array_equal(session.support, snapshot.support)
     assert len(loaded.refine.plot.curves["chi2"].getData()[0]) == len(snapshot.history)

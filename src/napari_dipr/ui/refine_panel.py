@@ -181,6 +181,8 @@ class RunBar(QWidget):
             words += f" · χ² {snapshot.history[-1].chi2:.2e}"
         if snapshot.ended:
             words += f" · {snapshot.ended}"
+            if snapshot.nmse is not None:
+                words += f" · nmse {snapshot.nmse:.3f} against the known object"
         elif run.state != "running":
             words += f" · {run.state if run.state != 'idle' else 'ended early: the last good iterate is shown'}"
         self.words.setText(words)

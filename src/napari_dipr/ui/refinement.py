@@ -103,7 +103,7 @@ class Refinement:
         prepare = _preparation(measurement, recipe, support, first, seed, device, positive, settings)
         self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
         session.agree(support)
-        self._worker = refinement_worker(self._mailbox, prepare)
+        self._worker = refinement_worker(self._mailbox, prepare, session.truth)
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
         mailbox = self._mailbox
         self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))

@@ -54,7 +54,10 @@ def tell(error: Exception) -> None:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An iterate, copied for the window: ``[*grid]`` arrays of the one object."""
+    """An iterate, copied for the window: ``[*grid]`` arrays of the one object.
+
+    ``ended`` and, where the truth is known, ``nmse`` are those of a run that is over.
+    """
 
     object: NDArray[np.complex64]
     amplitude: NDArray[np.float32]
@@ -67,6 +70,7 @@ class Snapshot:
     history: tuple[Any, ...]
     taken: int
     ended: str | None = None
+    nmse: float | None = None
 
 
 class Mailbox:
@@ -113,19 +117,21 @@ class Mailbox:
             return not self.showing and time.monotonic() - self.shown_at >= rest
 
 
-def refinement_worker(mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]]) -> GeneratorWorker:
+def refinement_worker(
+    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]], truth: NDArray[np.complex64] | None = None
+) -> GeneratorWorker:
     """Make (not start) the worker of a refinement.
 
     ``prepare`` is called in the worker and returns problem, recipe and start. The worker yields a :class:`Snapshot`, or
-    None where none is due, and returns the last one.
+    None where none is due, and returns the last one, compared with the truth where there is one.
     """
-    worker = create_worker(_refine, mailbox, prepare, _ignore_errors=True)
+    worker = create_worker(_refine, mailbox, prepare, truth, _ignore_errors=True)
     worker.errored.connect(tell)
     return worker
 
 
 def _refine(
-    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]]
+    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]], truth: NDArray[np.complex64] | None
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
@@ -147,7 +153,7 @@ def _refine(
             try:
                 iterate = steps.send(mailbox.take())
             except StopIteration as end:
-                return _last(end.value, recipe.iterations, before, mailbox.taken)
+                return _last(end.value, recipe.iterations, before, mailbox.taken, truth)
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
@@ -178,7 +184,14 @@ def _snapshot(iterate: Any, before: NDArray[np.complex64] | None, seconds: float
     )
 
 
-def _last(end: Any, total: int, before: NDArray[np.complex64] | None, taken: int) -> Snapshot:
+def _last(
+    end: Any, total: int, before: NDArray[np.complex64] | None, taken: int, truth: NDArray[np.complex64] | None
+) -> Snapshot:
+    from torch import from_numpy
+
+    from napari_dipr.physics.symmetry import nmse
+
+    error = None if truth is None else float(nmse(end.object[:1].cpu(), from_numpy(truth)[None])[0])
     return Snapshot(
         **_pictures(end.object, end.support, before),
         iteration=end.iterations,
@@ -188,6 +201,7 @@ def _last(end: Any, total: int, before: NDArray[np.complex64] | None, taken: int
         history=end.history,
         taken=taken,
         ended=end.ended,
+        nmse=error,
     )
 
 
