@@ -86,7 +86,7 @@ def reconstruct(
         typer.Option(metavar="autocorrelation|FILE", help="First support, instead of a network's.", show_default=False),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(metavar="hio|alm|TEXT", help='Preset, or stages such as "hio(beta=0.8)*300 + er*50".')
+        str, typer.Option(metavar="hio|raar|alm|TEXT", help='Preset, or stages such as "hio(beta=0.8)*300 + er*50".')
     ] = "hio",
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="300 for a preset")

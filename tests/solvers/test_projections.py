@@ -9,10 +9,12 @@ from napari_dipr.physics.metrics import errors_of
 from napari_dipr.physics.symmetry import nmse, twin
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, random_start
-from napari_dipr.solvers.projections import ER, HIO
+from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR
+from napari_dipr.solvers.recipe import Recipe, solve
 
 GRIDS = [(12, 15), (8, 7, 6)]
-ALGORITHMS = [ER(), HIO(), HIO(beta=0.5), ALM()]
+PROJECTIONS = [ER(), HIO(), RAAR(), DM(), RRR()]
+ALGORITHMS = [*PROJECTIONS, HIO(beta=0.5), RAAR(beta=0.6), DM(beta=0.5), RRR(beta=1.3), ALM()]
 
 
 def iterate(algorithm, problem, state, steps):
@@ -56,24 +58,24 @@ def test_the_solution_under_a_foreign_support_does_not_stay(planted):
         assert float((moved - truth).abs().max()) > 1e-3
 
 
-def test_hio_then_er_recover_a_complex_object_from_random_starts(planted):
+@pytest.mark.parametrize("text", ["hio*600", "raar*400", "dm*400", "rrr*400"])
+def test_what_searches_and_then_er_recover_a_complex_object_from_random_starts(planted, text):
     problem, truth, support = planted((24, 24), batch=20)
-    state = iterate(HIO(), problem, random_start(problem, support), 600)
-    state = iterate(ER(), problem, state, 50)
-    solved = residual(problem, state) < 1e-4
+    end = solve(problem, Recipe.parse(f"{text} + er*50"), random_start(problem, support))
+    solved = end.chi2.sqrt() < 1e-4
     assert int(solved.sum()) >= 18
-    error, _ = nmse(state.object[solved], truth[solved])
+    error, _ = nmse(end.object[solved], truth[solved])
     assert float(error.max()) < 1e-4
 
 
-def test_hio_then_er_recover_a_real_positive_object_in_three_dimensions(planted):
+@pytest.mark.parametrize("text", ["hio*200", "raar*200", "dm*200", "rrr*200"])
+def test_a_real_positive_object_is_recovered_in_three_dimensions(planted, text):
     problem, truth, support = planted((10, 12, 10), batch=4, positive=True)
-    state = iterate(ER(), problem, iterate(HIO(), problem, random_start(problem, support), 200), 30)
-    assert float(residual(problem, state).max()) < 1e-4
-    assert float(nmse(state.object, truth)[0].max()) < 1e-4
-    x = problem.project_object(state.object, support)
-    assert (x.real >= 0).all()
-    assert not x.imag.any()
+    end = solve(problem, Recipe.parse(f"{text} + er*30"), random_start(problem, support))
+    assert float(end.chi2.max().sqrt()) < 1e-4
+    assert float(nmse(end.object, truth)[0].max()) < 1e-4
+    assert (end.object.real >= 0).all()
+    assert not end.object.imag.any()
 
 
 def test_hio_recovers_what_a_beam_stop_hides(planted):
@@ -119,7 +121,53 @@ def test_positive_hio_takes_negative_pixels_for_outside(planted):
     torch.testing.assert_close(after[support & ~negative], y[support & ~negative])
 
 
-@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+def test_raar_is_its_formula_inside_and_outside(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    x = truth + scaled_noise(truth, 0.5)
+    y = problem.project_magnitude(x)
+    after = RAAR(beta=0.7).step(problem, State(x, support)).object
+    torch.testing.assert_close(after[support], y[support])
+    torch.testing.assert_close(after[~support], (0.7 * x - 0.4 * y)[~support])
+
+
+def test_raar_is_the_relaxed_average_of_x_and_its_two_reflections(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    x = truth + scaled_noise(truth, 0.5)
+    mirrored = 2 * problem.project_magnitude(x) - x
+    twice = 2 * mirrored * support - mirrored
+    expected = 0.8 * (twice + x) / 2 + 0.2 * problem.project_magnitude(x)
+    torch.testing.assert_close(RAAR(beta=0.8).step(problem, State(x, support)).object, expected)
+
+
+def test_the_difference_map_with_a_beta_of_one_is_hio(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    start = State(truth + scaled_noise(truth, 0.5), support)
+    hio, dm = (iterate(a, problem, start, 5).object for a in (HIO(beta=1.0), DM(beta=1.0)))
+    torch.testing.assert_close(dm, hio)
+
+
+def test_rrr_with_a_beta_of_one_is_douglas_and_rachford_s_average_of_x_and_its_two_reflections(planted):
+    problem, truth, support = planted((12, 15), dtype=torch.complex128)
+    x = truth + scaled_noise(truth, 0.5)
+    mirrored = 2 * x * support - x
+    twice = 2 * problem.project_magnitude(mirrored) - mirrored
+    torch.testing.assert_close(RRR(beta=1.0).step(problem, State(x, support)).object, 0.5 * (x + twice))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
+def test_values_of_unmeasured_pixels_change_nothing(planted, algorithm):
+    measured = torch.ones(12, 15, dtype=torch.bool)
+    measured[[0, 0, 1, 5], [0, 1, 0, 9]] = False
+    problem, _, support = planted((12, 15), measured=measured)
+    start = random_start(problem, support)
+    other = Problem(torch.where(measured, problem.amplitudes, torch.nan), measured)
+    ends = [iterate(algorithm, p, start, 5).object for p in (problem, other)]
+    assert torch.equal(*ends)
+    # and they stay free: the step is another one where they are taken for measured zeros
+    assert not torch.equal(ends[0], iterate(algorithm, Problem(problem.amplitudes), start, 5).object)
+
+
+@pytest.mark.parametrize("algorithm", PROJECTIONS, ids=str)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_batch_goes_as_its_samples_go(planted, algorithm, grid):
     problem, _, support = planted(grid, batch=3)
@@ -131,7 +179,7 @@ def test_a_batch_goes_as_its_samples_go(planted, algorithm, grid):
         assert float((one - together[k : k + 1]).norm() / one.norm()) < 1e-4
 
 
-@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+@pytest.mark.parametrize("algorithm", PROJECTIONS, ids=str)
 def test_single_precision_follows_double_precision(planted, algorithm):
     problem, truth, support = planted((24, 24), batch=4, dtype=torch.complex128)
     start = truth + scaled_noise(truth, 0.3)
@@ -142,12 +190,13 @@ def test_single_precision_follows_double_precision(planted, algorithm):
     assert float(((single - double).norm() / double.norm()).max()) < 1e-4
 
 
-@pytest.mark.parametrize("algorithm", [ER(), HIO()], ids=str)
+@pytest.mark.parametrize("algorithm", PROJECTIONS, ids=str)
 def test_a_step_counts_the_transforms_it_makes(planted, transforms, algorithm):
     problem, _, support = planted()
     state = random_start(problem, support)
     transforms.clear()
-    assert iterate(algorithm, problem, state, 3).ffts == len(transforms) == 6
+    each = 4 if algorithm.name == "dm" else 2
+    assert iterate(algorithm, problem, state, 3).ffts == len(transforms) == 3 * each
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)

@@ -12,13 +12,16 @@ from napari_dipr.physics.metrics import errors_of
 from napari_dipr.solvers import recipe as recipe_module
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, random_start
-from napari_dipr.solvers.projections import ER, HIO
+from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR
 from napari_dipr.solvers.recipe import Controls, Recipe, Reconstruction, Stage, run, solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
 algorithms = st.one_of(
     st.just(ER()),
     st.builds(HIO, beta=st.floats(0, 2, exclude_min=True)),
+    st.builds(RAAR, beta=st.floats(0, 1, exclude_min=True)),
+    st.builds(DM, beta=st.floats(0, 2, exclude_min=True)),
+    st.builds(RRR, beta=st.floats(0, 2, exclude_min=True, exclude_max=True)),
     st.builds(
         ALM,
         penalty=st.floats(0, 10, exclude_min=True),
@@ -61,6 +64,7 @@ def test_the_text_is_as_short_as_a_person_would_write_it():
     assert str(Recipe(stages=(Stage(algorithm=HIO(), iterations=300), Stage(algorithm=ER(), iterations=50)))) == (
         "hio*300 + er*50"
     )
+    assert str(Recipe.parse("raar(beta=0.9)*300 + er*50")) == "raar*300 + er*50"
     assert str(Recipe.parse(" HIO( beta = 0.8 ) * 300+er *50 ")) == "hio(beta=0.8)*300 + er*50"
 
 
@@ -68,6 +72,7 @@ def test_presets_have_the_iterations_that_were_asked_for():
     assert str(Recipe.parse("hio")) == "hio*270 + er*30"
     assert str(Recipe.parse("hio", iterations=200)) == "hio*180 + er*20"
     assert str(Recipe.parse("hio", iterations=3)) == "hio*3"
+    assert str(Recipe.parse("raar", iterations=200, beta=0.8)) == "raar(beta=0.8)*180 + er*20"
     assert str(Recipe.parse("alm", iterations=7)) == "alm*7"
     assert Recipe.parse("hio", iterations=1234).iterations == 1234
 
@@ -81,7 +86,7 @@ def test_a_preset_refuses_a_number_of_iterations_that_cannot_be(iterations):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "part '' was not understood.*NAME one of er, hio, alm; or a preset: hio, alm"),
+        ("", "part '' was not understood.*NAME one of er, hio, raar, dm, rrr, alm; or a preset: hio, raar, alm"),
         ("hio*300 +", "part '' was not understood"),
         ("hip*300", r"part 'hip\*300' was not understood"),
         ("er", "part 'er' was not understood"),
@@ -174,11 +179,11 @@ def test_the_transforms_are_counted_truly(planted, transforms):
     problem, _, support = planted((12, 12))
     start = random_start(problem, support)
     transforms.clear()
-    end = solve(problem, Recipe.parse("hio*12 + alm*12 + er*3"), start)
+    end = solve(problem, Recipe.parse("hio*12 + raar*5 + dm*5 + rrr*5 + alm*12 + er*3"), start)
     assert end.ffts == len(transforms) - 1  # the last look at the error
 
 
-@pytest.mark.parametrize("name", ["hio", "er", "alm(inner=7)"])
+@pytest.mark.parametrize("name", ["hio", "er", "raar", "dm", "rrr", "alm(inner=7)"])
 def test_a_run_goes_on_from_the_state_of_another_as_if_it_were_one(planted, name):
     problem, _, support = planted((12, 12), batch=2)
     start = random_start(problem, support)
@@ -224,6 +229,39 @@ def test_beta_changes_the_steps_from_then_on_and_in_later_stages(planted):
     for algorithm in [HIO()] * 2 + [HIO(beta=0.4)] + [ER()] + [HIO(beta=0.4)] * 3:
         expected = algorithm.step(problem, expected)
     assert torch.equal(end.state.object, expected.object)
+
+
+@pytest.mark.parametrize("name", ["raar", "dm", "rrr"])
+def test_beta_changes_every_algorithm_that_has_one(planted, name):
+    problem, _, support = planted((12, 12))
+    steps = run(problem, Recipe.parse(f"{name}*3 + alm*1"), random_start(problem, support), interval=0)
+    seen, _ = every_iterate(steps, lambda i: Controls(beta=0.4) if i.iteration == 1 else None)
+    assert [i.stage for i in seen] == [f"{name}*3", *[f"{name}(beta=0.4)*3"] * 2, "alm*1"]
+
+
+def test_what_goes_on_after_rrr_starts_inside_the_support_and_rrr_itself_goes_on_from_its_iterate(planted):
+    problem, _, support = planted((12, 12))
+    state = random_start(problem, support)
+    end = solve(problem, Recipe.parse("rrr*3 + rrr(beta=0.4)*2 + er*1"), state)
+    for algorithm in [RRR()] * 3 + [RRR(beta=0.4)] * 2:
+        state = algorithm.step(problem, state)
+    inside = State(problem.project_object(state.object, support), support)
+    assert not torch.equal(inside.object, state.object)
+    assert torch.equal(end.state.object, ER().step(problem, inside).object)
+
+
+def test_shrink_wrap_looks_at_what_rrr_has_inside_the_support(planted, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(
+        ShrinkWrap,
+        "update",
+        lambda self, problem, state, first, progress: looked_at.append(state.object) or state.support,
+    )
+    problem, _, support = planted((12, 12))
+    start = random_start(problem, support)
+    wrapped = solve(problem, Recipe.parse("rrr*20", shrinkwrap=ShrinkWrap(every=10)), start)
+    assert not (looked_at[0] * ~support).any()
+    assert torch.equal(wrapped.object, solve(problem, Recipe.parse("rrr*20"), start).object)  # its iterate is kept
 
 
 @pytest.mark.parametrize("beta", [-1.0, 0.0, 5.0, math.nan])

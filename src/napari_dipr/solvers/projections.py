@@ -1,8 +1,9 @@
-"""Projection algorithms, one step at a time: ER and HIO.
+"""Projection algorithms, one step at a time: ER, HIO, RAAR, the difference map (DM) and RRR.
 
 Each is a pydantic model of its options with a ``step``; the loop, shrink-wrap and stopping are in ``recipe``.
 Forms are made of these options before anything needs torch, so this module does without importing it.
-With ``y = P(x)`` the projection onto the measured magnitudes and S the support.
+With ``y = P(x)`` the projection onto the measured magnitudes, S the support, and ``P_S`` the projection onto what is
+known of the object. Where that is real and not negative, so is what is taken from ``P``.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dipr.solvers.problem import Problem, State
 
 
@@ -24,6 +27,10 @@ class Algorithm(BaseModel):
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state."""
         raise NotImplementedError
+
+    def estimate(self, problem: "Problem", state: "State") -> "Tensor":
+        """Return what another algorithm goes on from and shrink-wrap looks at: the iterate, where it is an object."""
+        return state.object
 
 
 class ER(Algorithm):
@@ -56,8 +63,87 @@ class HIO(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        y = problem.project_magnitude(state.object)
+        y = _magnitudes(problem, state.object)
         outside = problem.breaks_constraint(y, state.support)
-        if problem.positive:
-            y = y.real.to(y.dtype)
         return state.advance((state.object - self.beta * y).where(outside, y), ffts=2)
+
+
+class RAAR(Algorithm):
+    """Relaxed averaged alternating reflections: ``y`` in S, ``βx + (1 − 2β)y`` outside.
+
+    Where positive, ``y < 0`` counts as outside, as in HIO.
+
+    References
+    ----------
+    .. [1] D. R. Luke, "Relaxed averaged alternating reflections for diffraction imaging", Inverse Problems 21, 37
+       (2005).
+    """
+
+    name: Literal["raar"] = "raar"
+    beta: float = Field(0.9, gt=0, le=1, description="share of the reflections, against y alone (0…1, usually 0.9)")
+
+    def step(self, problem: "Problem", state: "State") -> "State":
+        """Return the next state; two transforms."""
+        y = _magnitudes(problem, state.object)
+        outside = problem.breaks_constraint(y, state.support)
+        return state.advance((self.beta * state.object + (1 - 2 * self.beta) * y).where(outside, y), ffts=2)
+
+
+class DM(Algorithm):
+    """Difference map: ``x + β[P_S(f_M) − P(f_S)]``, at β = 1 and with the support alone the same as HIO.
+
+    ``f_M = (1 + 1/β)P(x) − x/β`` and ``f_S = (1 − 1/β)P_S(x) + x/β``.
+
+    Notes
+    -----
+    The text-book reads the solution from ``P_S(f_M)``. From noise-free data both it and ``P_S(x)`` end at the solution;
+    on the way there, and with noise, ``P_S(x)`` is closer (24², 1e5 photons, 600 iterations: nmse .012 against .018)
+    and asks for no transforms of its own. So the iterate is read as that of the others is.
+
+    References
+    ----------
+    .. [1] V. Elser, "Phase retrieval by iterated projections", J. Opt. Soc. Am. A 20, 40 (2003).
+    """
+
+    name: Literal["dm"] = "dm"
+    beta: float = Field(0.9, gt=0, le=2, description="length of the step (0…2, usually 0.7 to 1)")
+
+    def step(self, problem: "Problem", state: "State") -> "State":
+        """Return the next state; four transforms."""
+        x, support, gamma = state.object, state.support, 1 / self.beta
+        f_m = (1 + gamma) * _magnitudes(problem, x) - gamma * x
+        f_s = (1 - gamma) * problem.project_object(x, support) + gamma * x
+        difference = problem.project_object(f_m, support) - _magnitudes(problem, f_s)
+        return state.advance(x + self.beta * difference, ffts=4)
+
+
+class RRR(Algorithm):
+    """Relaxed reflect–reflect: ``x + β[P(2P_S(x) − x) − P_S(x)]``.
+
+    Notes
+    -----
+    The solution is ``P_S(x)`` alone: what the iterate has outside S need not be small, nor ``P(x)`` be near an object.
+    ER that goes on from x ends elsewhere (9 of 20 random starts solved, 20 of 20 from ``P_S(x)``).
+
+    References
+    ----------
+    .. [1] V. Elser, "The complexity of bit retrieval", IEEE Trans. Inf. Theory 64, 412 (2018).
+    """
+
+    name: Literal["rrr"] = "rrr"
+    beta: float = Field(0.5, gt=0, lt=2, description="length of the step (0…2, usually 0.5)")
+
+    def step(self, problem: "Problem", state: "State") -> "State":
+        """Return the next state; two transforms."""
+        x = state.object
+        inside = problem.project_object(x, state.support)
+        return state.advance(x + self.beta * (_magnitudes(problem, 2 * inside - x) - inside), ffts=2)
+
+    def estimate(self, problem: "Problem", state: "State") -> "Tensor":
+        """Return ``P_S(x)``."""
+        return problem.project_object(state.object, state.support)
+
+
+def _magnitudes(problem: "Problem", x: "Tensor") -> "Tensor":
+    y = problem.project_magnitude(x)
+    return y.real.to(y.dtype) if problem.positive else y

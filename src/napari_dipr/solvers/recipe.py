@@ -21,13 +21,20 @@ from napari_dipr.physics.metrics import errors_of
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, as_support
-from napari_dipr.solvers.projections import ER, HIO
+from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
 MOST_ITERATIONS = 1_000_000
 
-AnyAlgorithm = Annotated[ER | HIO | ALM, Field(discriminator="name")]
-ALGORITHMS: dict[str, type[ER] | type[HIO] | type[ALM]] = {"er": ER, "hio": HIO, "alm": ALM}
+AnyAlgorithm = Annotated[ER | HIO | RAAR | DM | RRR | ALM, Field(discriminator="name")]
+ALGORITHMS: dict[str, type[ER] | type[HIO] | type[RAAR] | type[DM] | type[RRR] | type[ALM]] = {
+    "er": ER,
+    "hio": HIO,
+    "raar": RAAR,
+    "dm": DM,
+    "rrr": RRR,
+    "alm": ALM,
+}
 
 
 class Stage(BaseModel):
@@ -66,7 +73,7 @@ class Recipe(BaseModel):
     def parse(
         cls, text: str, *, iterations: int | None = None, shrinkwrap: ShrinkWrap | None = None, **options: float
     ) -> "Recipe":
-        """Read a preset's name (``hio``, ``alm``) or the compact text.
+        """Read a preset's name (``hio``, ``raar``, ``alm``) or the compact text.
 
         Parameters
         ----------
@@ -74,7 +81,8 @@ class Recipe(BaseModel):
             A preset, or stages joined by ``+``: ``name*iterations`` with options in brackets where they are not the
             defaults, such as ``hio(beta=0.8)*300 + er*50``.
         iterations
-            Iterations of a preset in all, of which the last tenth of ``hio`` are ER. The text states its own.
+            Iterations of a preset in all, of which the last tenth of ``hio`` and ``raar`` are ER. The text states its
+            own.
         shrinkwrap
             As in :class:`Recipe`.
         **options
@@ -109,6 +117,7 @@ def _finished(algorithm: AnyAlgorithm, iterations: int) -> tuple[Stage, ...]:
 
 PRESETS: dict[str, Callable[..., tuple[Stage, ...]]] = {
     "hio": lambda n, **options: _finished(HIO(**options), n),
+    "raar": lambda n, **options: _finished(RAAR(**options), n),
     "alm": lambda n, **options: (Stage(algorithm=ALM(**options), iterations=n),),
 }
 
@@ -228,7 +237,8 @@ def run(
     ----------
     problem, recipe, start
         What to solve, how, and from where: a start, or the state of an earlier run of the same problem. Where the
-        algorithm is the same too, it goes on as if it had never ended.
+        algorithm is the same too, it goes on as if it had never ended; another one goes on from the iterate as it is
+        (after RRR, start from the earlier run's object instead).
     interval
         Seconds between two yields, at least. The first comes after the first iteration.
     record_every
@@ -269,16 +279,19 @@ def run(
         pixels = float(state.support.sum()) / len(state.support)
         return Record(state.iteration, float(chi2.mean()), float(r.mean()), pixels), solution, chi2, r
 
+    before = None
     for stage in recipe.stages:
-        if done:  # a memory is of one algorithm with its options
-            state = replace(state, memory=None)
-        stage = _with_beta(stage, beta)
+        if before is not None:  # a memory is of one algorithm with its options, an iterate of one algorithm
+            same = type(before) is type(stage.algorithm)
+            state = replace(state, object=state.object if same else before.estimate(problem, state), memory=None)
+        before, stage = stage.algorithm, _with_beta(stage, beta)
         for _ in range(stage.iterations):
             state = stage.algorithm.step(problem, state)
             done += 1
             wrap = recipe.shrinkwrap
             if wrap is not None and done % wrap.every == 0 and done < total:
-                support = wrap.update(problem, state, start.support, min(1.0, done / max(searching, 1)))
+                seen = replace(state, object=stage.algorithm.estimate(problem, state))
+                support = wrap.update(problem, seen, start.support, min(1.0, done / max(searching, 1)))
                 state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
             if record_every and (done % record_every == 0 or done == 1):
                 history.append(look()[0])
@@ -316,10 +329,11 @@ def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Rec
 
 
 def _with_beta(stage: Stage, beta: float | None) -> Stage:
-    if beta is None or not isinstance(stage.algorithm, HIO):
+    if beta is None or "beta" not in type(stage.algorithm).model_fields:
         return stage
     try:
-        return stage.model_copy(update={"algorithm": HIO(**{**stage.algorithm.model_dump(), "beta": beta})})
+        changed = type(stage.algorithm).model_validate({**stage.algorithm.model_dump(), "beta": beta})
+        return stage.model_copy(update={"algorithm": changed})
     except ValidationError as error:
         raise RecipeError(f"The feedback β does not fit: {in_words(error)}.") from error
 

@@ -6,13 +6,15 @@ from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
-from napari_dipr.solvers.projections import HIO
+from napari_dipr.solvers.projections import HIO, RAAR
 from napari_dipr.ui.forms import Form, button, follow, number_for, remark
 from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
 
-ALGORITHMS = {"HIO, then ER": "hio", "ALM": "alm"}
+ALGORITHMS = {"HIO, then ER": "hio", "RAAR, then ER": "raar", "ALM": "alm"}
+# Of the presets whose algorithm has a β: what bounds it.
+WITH_BETA = {"hio": HIO, "raar": RAAR}
 
 
 class RefinePanel(QWidget):
@@ -30,7 +32,9 @@ class RefinePanel(QWidget):
         super().__init__()
         self.session = session = session_of(viewer)
         self.algorithm = ComboBox(
-            choices=list(ALGORITHMS), label="algorithm", tooltip="HIO searches; ALM polishes what is nearly right"
+            choices=list(ALGORITHMS),
+            label="algorithm",
+            tooltip="HIO and RAAR search; ALM polishes what is nearly right",
         )
         self.iterations = SpinBox(
             value=ITERATIONS,
@@ -38,7 +42,7 @@ class RefinePanel(QWidget):
             max=1_000_000,
             step=50,
             label="iterations",
-            tooltip="In all; HIO's last tenth is ER",
+            tooltip="In all; the last tenth of HIO and RAAR is ER",
         )
         self.beta = number_for(HIO, "beta", "β")
         self.start = ComboBox(choices=[], label="start from", tooltip="The first object")
@@ -81,7 +85,7 @@ class RefinePanel(QWidget):
         def recipe():  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
             from napari_dipr.solvers.recipe import Recipe, ShrinkWrap
 
-            options = {"beta": beta} if algorithm == "hio" else {}
+            options = {"beta": beta} if algorithm in WITH_BETA else {}
             wrap = ShrinkWrap() if shrinks else None
             return Recipe.parse(algorithm, iterations=iterations, shrinkwrap=wrap, **options)
 
@@ -114,7 +118,10 @@ class RefinePanel(QWidget):
         for widget in (self.algorithm, self.iterations, self.start, self.seed, self.shrink_wrap, self.positive):
             widget.enabled = idle
         self.device.enabled = idle
-        self.beta.enabled = ALGORITHMS[self.algorithm.value] == "hio"
+        model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
+        self.beta.enabled = model is not None
+        if model is not None:
+            self.beta.max = number_for(model, "beta", "β").max
 
     @property
     def summary(self) -> str:
