@@ -49,6 +49,15 @@ def test_a_sample_from_the_menu_becomes_the_measurement_with_its_truth(viewer, k
     )
 
 
+def test_the_same_sample_twice_is_shown_twice(viewer):
+    session = session_of(viewer)
+    for name in ("fashion-0", "fashion-0 (2)"):
+        (layer,) = viewer.open_sample("napari-dipr", "fashion-0")
+        assert session.measurement.name == name
+        assert layer.visible
+        assert layer.name.startswith(f"{name} · ")
+
+
 def test_a_sample_opened_before_the_dock_is_taken_too(viewer):
     viewer.open_sample("napari-dipr", "fashion-1")
     assert session_of(viewer).measurement.name == "fashion-1"

@@ -192,6 +192,8 @@ def test_a_crop_larger_than_the_pattern_pads_it():
 def test_a_crop_that_cannot_be_is_refused():
     with pytest.raises(MeasurementError, match=r"Cannot crop \(20, 24\) to \(8, 8\).*at least 16"):
         of(pattern()).cropped(8)
+    with pytest.raises(MeasurementError, match="more than twice as large"):
+        of(pattern()).cropped(100_000)
     with pytest.raises(MeasurementError, match="give 2 sides"):
         of(pattern()).cropped((16, 16, 16))
     dark = np.zeros((64, 64))

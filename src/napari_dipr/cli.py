@@ -135,9 +135,11 @@ def reconstruct(
     if model is not None and support is not None:
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
 
+    from napari_dipr.device import find_device
     from napari_dipr.io.write import export, file_name, writable_folder, write_json
 
     # Whatever can be found wrong is found before the run, not after it.
+    find_device(device)
     folder = writable_folder(output)
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
@@ -237,6 +239,8 @@ def demo(
     from napari_dipr.ui.demo import run_demo
 
     run_demo(headless, output)
+    if headless:
+        console.print(f"The files and the pictures of the window are in {escape(str(output.absolute()))}.")
 
 
 @app.command()

@@ -19,7 +19,7 @@ def fashion(number: int) -> list[tuple[Any, dict[str, Any], str]]:
     options = {
         "name": f"{measurement.name} · measurement (log)",
         "colormap": "inferno",
-        "metadata": {TAG: (measurement.name, "measurement"), SAMPLE_TAG: (measurement, truth)},
+        "metadata": {SAMPLE_TAG: (measurement, truth)},
     }
     return [(logarithm(measurement.intensities), options, "image")]
 

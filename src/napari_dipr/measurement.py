@@ -125,8 +125,8 @@ class Measurement:
             )
         if min(array.shape) < SMALLEST:
             raise MeasurementError(
-                f"The measurement's shape is {array.shape}; each side must be at least {SMALLEST} pixels. A colour "
-                "picture must be made grey first."
+                f"The measurement's shape is {array.shape}; each side must be at least {SMALLEST} pixels. "
+                "Of a short stack choose one frame; a colour picture must be made grey first."
             )
         mask = np.ones(array.shape, bool) if measured is None else np.squeeze(np.asarray(measured)) != 0
         if mask.shape != array.shape:
@@ -192,13 +192,17 @@ class Measurement:
     def cropped(self, size: int | Sequence[int], around: Literal["peak", "centre"] = "peak") -> "Measurement":
         """Return a square or cube of ``size``, whose middle pixel is the brightest one, or the array's centre.
 
-        A crop reaching over the edge is filled up with unmeasured pixels. Cropping a pattern coarsens the object's
+        A crop reaching over the edge, or larger than the pattern, is filled up with unmeasured pixels. Cropping a pattern coarsens the object's
         pixels; it does not cut the object.
         """
         shape = (int(size),) * len(self.grid) if isinstance(size, SupportsInt) else tuple(size)
         if len(shape) != len(self.grid) or min(shape) < SMALLEST:
             raise MeasurementError(
                 f"Cannot crop {self.grid} to {shape}: give {len(self.grid)} sides of at least {SMALLEST} pixels."
+            )
+        if any(n > 2 * m for n, m in zip(shape, self.grid, strict=True)):
+            raise MeasurementError(
+                f"Cannot crop {self.grid} to {shape}, more than twice as large: most of it would be unmeasured."
             )
         if around == "peak":
             middle = tuple(int(i) for i in np.unravel_index(int(np.argmax(self.intensities)), self.grid))

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from napari_dipr.measurement import Measurement
 from napari_dipr.samples import sample
 from napari_dipr.ui.canvas import TAG, logarithm
 
@@ -49,8 +50,6 @@ def test_one_layer_a_quantity_and_a_removed_one_comes_back(loaded):
 
 
 def test_a_volume_gets_its_layers_side_by_side_too(session):
-    from napari_dipr.measurement import Measurement
-
     ball = np.zeros((24, 32, 40))
     ball[8:16, 10:20, 12:28] = 1
     session.use(Measurement.of(np.abs(np.fft.fftshift(np.fft.fftn(ball))) ** 2))
@@ -65,6 +64,21 @@ def test_the_logarithm_is_finite_and_spans_seven_decades_at_most(scale):
     picture = logarithm(sample("fashion-3")[0].intensities * np.float32(scale))
     assert np.isfinite(picture).all()
     assert picture.max() - picture.min() <= 7.001
+
+
+def test_the_camera_looks_at_the_new_measurement_alone(workflow):
+    session = workflow.session
+    camera = session.viewer.scene.camera
+    session.use(Measurement.of(np.random.default_rng(0).random((64, 64)) + 1, zero_frequency="centre"))
+    alone = camera.zoom
+    session.use(Measurement.of(np.random.default_rng(0).random((512, 512)) + 1, zero_frequency="centre"))
+    session.use(Measurement.of(np.random.default_rng(0).random((64, 64)) + 1, zero_frequency="centre"))
+    assert camera.zoom == pytest.approx(alone, rel=0.01)
+
+
+def test_a_volume_is_seen_in_its_middle(workflow):
+    workflow.session.use(Measurement.of(np.random.default_rng(0).random((32, 40, 40)) + 1, zero_frequency="centre"))
+    assert workflow.session.viewer.dims.current_step[0] == 16
 
 
 def test_a_contrast_that_a_person_set_stays(loaded):

@@ -137,6 +137,19 @@ def test_the_file_asked_for_last_is_the_one_that_is_used(panel, idle, tmp_path, 
     assert panel.found.text().startswith("quick.npy: 50 × 50")
 
 
+def test_a_frame_that_was_not_read_is_not_used(panel, idle, told, tmp_path):
+    stack = np.random.default_rng(0).random((4, 40, 40)) + 1
+    np.save(tmp_path / "scan.npy", stack)
+    panel.frame.value = 1
+    panel.open(tmp_path / "scan.npy")
+    idle(lambda: panel.found.text().startswith("scan.npy: 40 × 40"))
+    panel.frame.value = 9
+    idle(lambda: not panel.session.busy)
+    panel.use_button.click()
+    assert any("not what was read" in message for message in told.messages())
+    assert panel.session.measurement is None
+
+
 def test_a_mask_file_of_another_size_is_refused_in_words(panel, idle, told, tmp_path):
     panel.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
     np.save(tmp_path / "mask.npy", np.ones((30, 30), bool))

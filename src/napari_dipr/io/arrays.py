@@ -162,7 +162,9 @@ def _choose(path: Path, shapes: dict[str, tuple[int, ...]], prefer: str) -> tupl
         there = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers at all"
         raise FileError(f"{path.name} holds no 2-D or 3-D array of numbers. It has: {there}.")
     size = {name: int(np.prod(shape)) for name, shape in fitting.items()}
-    name = min(fitting, key=lambda n: (-size[n], n.rsplit("/", 1)[-1] != prefer))
+    last = {name: name.rsplit("/", 1)[-1].lower() for name in fitting}
+    # Of arrays of one size the one with the name that is looked for, and a mask last where it is not.
+    name = min(fitting, key=lambda n: (-size[n], last[n] != prefer, "mask" in last[n] and prefer != "mask"))
     others = ", ".join(other for other in shapes if other != name)
     return name, (f"took {name!r}, {fitting[name]}" + (f"; also there: {others}" if others else ""),)
 

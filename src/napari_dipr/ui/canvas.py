@@ -66,6 +66,8 @@ class Canvas:
     def adopt(self, layer: Layer, role: str, caption: str) -> None:
         """Take a layer that is there already for a role."""
         layer.metadata[TAG] = self._tag(role)
+        layer.name = f"{self.name} · {caption}"
+        layer.visible = True
         layer.translate = self._place(role)
         self._caption(role, caption)
 
@@ -130,8 +132,11 @@ class Canvas:
     def hide(self) -> None:
         """Put these layers out of sight; they stay in the list."""
         for layer in self.viewer.layers:
-            if (layer.metadata.get(TAG) or ("", ""))[0] == self.name:
+            if self._is_ours(layer):
                 layer.visible = False
+
+    def _is_ours(self, layer: Layer) -> bool:
+        return bool((layer.metadata.get(TAG) or ("", ""))[0] == self.name)
 
     def _tag(self, role: str) -> tuple[str, str]:
         return (self.name, role)
@@ -164,8 +169,8 @@ class Canvas:
         self._captions[CELLS[role]] = text
         if len(self.grid) == 2:  # text among volumes would turn with them
             self._write_captions()
-        if is_new:
-            self.viewer.reset_view()
+        if is_new:  # what others have in the viewer does not count, hidden or not
+            self.viewer.reset_view(layers=[layer for layer in self.viewer.layers if self._is_ours(layer)])
 
     def _write_captions(self) -> None:
         roles = {cell: role for role, cell in reversed(CELLS.items())}
@@ -182,7 +187,7 @@ class Canvas:
             positions,
             name=f"{self.name} · captions",
             features=features,
-            text={"string": "{caption}", "anchor": "upper_left", "color": "#b0b8c0", "size": 11},
+            text={"string": "{caption}", "anchor": "upper_left", "color": "#8a929a", "size": 11},
             size=0.01,
             canvas_size_limits=(0, 100),
             face_color="transparent",

@@ -17,7 +17,7 @@ from napari_dipr.io.arrays import READERS, Loaded, load_array
 from napari_dipr.io.read import as_measurement, mask_for
 from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
 from napari_dipr.ui.canvas import TAG
-from napari_dipr.ui.forms import Form, button, layer_choice, remark, told
+from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
 from napari_dipr.ui.session import session_of
 
 FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
@@ -32,7 +32,7 @@ class MeasurementPanel(QWidget):
         super().__init__()
         self.session = session = session_of(viewer)
         self._file: tuple[str | Path, Loaded] | None = None
-        self._asked, self._key = 0, ""
+        self._asked, self._key, self._read = 0, "", ("", -1)
 
         self.layer = layer_choice(
             session.viewer,
@@ -99,6 +99,7 @@ class MeasurementPanel(QWidget):
         layout.addStretch()
 
         self.layer.changed.connect(told(self._layer_chosen))
+        follow(self, session.busy_changed, lambda: self.use_button.setEnabled(not session.busy))
         # Not at every key stroke.
         self.key.native.editingFinished.connect(self._key_entered)
         self.frame.native.setKeyboardTracking(False)
@@ -147,6 +148,7 @@ class MeasurementPanel(QWidget):
 
         def done(loaded: Loaded) -> None:
             if asked == self._asked:  # else another file, or frame, was asked for meanwhile
+                self._read = (key or "", frame)
                 self._file_read(path, loaded)
 
         self.session.do(
@@ -204,6 +206,11 @@ class MeasurementPanel(QWidget):
     def _use(self) -> None:
         if self._file is not None:
             loaded = self._file[1]
+            if (self.key.value, self.frame.value) != self._read:
+                raise DiprError(
+                    f"Array {self.key.value!r} and frame {self.frame.value} of the form are not what was read from the "
+                    f"file: {self._read[0]!r} and {self._read[1]}. Wait until it is read, or correct them."
+                )
         elif self.layer.value is not None:
             layer = self.layer.value
             array, frame = self._array(layer), None

@@ -92,6 +92,8 @@ class Session:
             self.canvas.adopt(layer, "measurement", "measurement (log)")
         if not measurement.measured.all():
             self.canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", MASK_COLOUR)
+        if len(measurement.grid) == 3:
+            self.viewer.dims.set_current_step(0, measurement.grid[0] // 2)
         self.measurement_changed.emit()
         self.support_changed.emit()
 

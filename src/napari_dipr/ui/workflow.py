@@ -56,6 +56,7 @@ class Workflow(QWidget):
 
         self._step = -1
         self._leading: QPushButton | None = None
+        self._theme = ""
         for signal in (
             session.measurement_changed,
             session.support_changed,
@@ -64,6 +65,7 @@ class Workflow(QWidget):
             self.measurement.source_changed,
         ):
             follow(self, signal, self._show)
+        follow(self, session.viewer.events.theme, lambda event: self._show())
         self._show()
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -108,10 +110,12 @@ class Workflow(QWidget):
             self.refine.bar.start,
             self.export.export_button,
         )[step]
-        if leading is self._leading:
+        theme = self.session.viewer.theme
+        if (leading, theme) == (self._leading, self._theme):
             return
-        colour = get_theme(self.session.viewer.theme).current.as_hex()
-        leading.setStyleSheet(f"QPushButton:enabled {{ background-color: {colour}; }}")
+        self._theme = theme
+        colour = get_theme(theme).current.as_hex()
         if self._leading is not None:
             self._leading.setStyleSheet("")
+        leading.setStyleSheet(f"QPushButton:enabled {{ background-color: {colour}; }}")
         self._leading = leading
