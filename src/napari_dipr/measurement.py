@@ -192,8 +192,8 @@ class Measurement:
     def cropped(self, size: int | Sequence[int], around: Literal["peak", "centre"] = "peak") -> "Measurement":
         """Return a square or cube of ``size``, whose middle pixel is the brightest one, or the array's centre.
 
-        A crop reaching over the edge, or larger than the pattern, is filled up with unmeasured pixels. Cropping a pattern coarsens the object's
-        pixels; it does not cut the object.
+        A crop reaching over the edge, or larger than the pattern, is filled up with unmeasured pixels. Cropping a
+        pattern coarsens the object's pixels; it does not cut the object.
         """
         shape = (int(size),) * len(self.grid) if isinstance(size, SupportsInt) else tuple(size)
         if len(shape) != len(self.grid) or min(shape) < SMALLEST:
