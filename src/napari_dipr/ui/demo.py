@@ -8,7 +8,7 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
-from skimage.morphology import closing, disk, opening
+from skimage.measure import label
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.app import open_gui, open_window
@@ -62,16 +62,16 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
 
 
 def _edit(support: Any) -> None:
-    """Do what a person would: brush away what is thin and hangs off, and fill notches."""
+    """Do what a person would: brush away the islands beside the object; where there is none, a single pixel."""
     inside = np.asarray(support.data) > 0
-    thin = inside & ~opening(inside, disk(2))
-    notches = closing(inside, disk(2)) & ~inside
-    if not (thin.any() or notches.any()):
-        thin[tuple(np.argwhere(inside)[0])] = True
+    pieces = label(inside)
+    largest = pieces == np.bincount(pieces[inside]).argmax()
+    islands = (
+        inside & ~largest if (inside & ~largest).any() else inside & (np.cumsum(inside).reshape(inside.shape) == 1)
+    )
     support.brush_size = 1
-    for where, label in ((thin, 0), (notches, 1)):
-        for pixel in np.argwhere(where):
-            support.paint(tuple(pixel), label)
+    for pixel in np.argwhere(islands):
+        support.paint(tuple(pixel), 0)
 
 
 def wait_for(done: Callable[[], bool], what: str) -> None:
