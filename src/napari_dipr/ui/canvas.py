@@ -112,12 +112,7 @@ class Canvas:
         return layer
 
     def show_labels(self, role: str, inside: NDArray[np.bool_], caption: str, colour: str) -> Labels:
-        """Show a mask as the labels layer of a role, 1 inside. One that is there keeps its undo history."""
-        layer = self.find(role, Labels)
-        if layer is not None:
-            layer.data[...] = inside
-            layer.refresh()
-            return layer
+        """Show a mask as a new labels layer of a role, 1 inside."""
         layer = self.viewer.add_labels(
             inside.astype(np.uint8),
             name=f"{self.name} · {caption}",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from napari.layers import Layer
 from napari.utils.notifications import show_error
 from pydantic import BaseModel
@@ -32,20 +32,27 @@ def follow(owner: QWidget, signal: Any, action: Callable[..., Any]) -> None:
     owner.destroyed.connect(lambda: signal.disconnect(action))
 
 
-def number_for(model: type[BaseModel], name: str, label: str, step: float | None = None) -> FloatSpinBox | SpinBox:
+STEP = 0.05
+
+
+def bounds_of(model: type[BaseModel], name: str) -> tuple[float, float]:
+    """Return the smallest and largest number that a model's field takes, a step off a bound that is excluded."""
+    bounds = {
+        key: getattr(constraint, key)
+        for constraint in model.model_fields[name].metadata
+        for key in ("ge", "gt", "le", "lt")
+        if hasattr(constraint, key)
+    }
+    low = bounds["gt"] + STEP if "gt" in bounds else bounds.get("ge", 0.0)
+    high = bounds["lt"] - STEP if "lt" in bounds else bounds.get("le", 1e6)
+    return low, high
+
+
+def number_for(model: type[BaseModel], name: str, label: str) -> FloatSpinBox:
     """Return a number box with the default, bounds and description that a model's field has."""
     field = model.model_fields[name]
-    bounds: dict[str, float] = {}
-    for constraint in field.metadata:
-        for key in ("ge", "gt", "le", "lt"):
-            if hasattr(constraint, key):
-                bounds[key] = getattr(constraint, key)
-    whole = field.annotation is int
-    kind = SpinBox if whole else FloatSpinBox
-    step = step or (1 if whole else 0.05)
-    low = bounds.get("ge", bounds.get("gt", 0) + (0 if "gt" not in bounds else step))
-    high = bounds.get("le", bounds.get("lt", 1_000_000) - (0 if "lt" not in bounds else step))
-    return kind(value=field.default, min=low, max=high, step=step, label=label, tooltip=field.description or "")
+    low, high = bounds_of(model, name)
+    return FloatSpinBox(value=field.default, min=low, max=high, step=STEP, label=label, tooltip=field.description or "")
 
 
 def layer_choice(viewer: Any, kind: type[Layer], label: str, tooltip: str, accept: Callable[[Any], bool]) -> ComboBox:

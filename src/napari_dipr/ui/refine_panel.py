@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.projections import HIO, RAAR
-from napari_dipr.ui.forms import Form, button, follow, number_for, remark
+from napari_dipr.ui.forms import Form, bounds_of, button, follow, number_for, remark
 from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
@@ -121,7 +121,7 @@ class RefinePanel(QWidget):
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
         if model is not None:
-            self.beta.max = number_for(model, "beta", "β").max
+            self.beta.max = bounds_of(model, "beta")[1]
 
     @property
     def summary(self) -> str:
