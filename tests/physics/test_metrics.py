@@ -2,8 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_dipr.physics.fourier import backward, forward
-from napari_dipr.physics.metrics import chi2, errors_of, r_factor
+from napari_dipr.physics.metrics import chi2, r_factor
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -46,12 +45,3 @@ def test_a_mask_may_differ_from_sample_to_sample():
     torch.testing.assert_close(
         chi2(f, torch.tensor([[[1.0, 3.0]], [[1.0, 3.0]]]), measured), torch.tensor([0.0, 4 / 10])
     )
-
-
-def test_errors_of_an_object_are_those_of_its_far_field():
-    f, amplitudes = draw(3, 2, 6, 5), draw(4, 2, 6, 5).abs()
-    for found, expected in zip(
-        errors_of(backward(f), amplitudes), (chi2(f, amplitudes), r_factor(f, amplitudes)), strict=True
-    ):
-        torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(forward(backward(f)), f)

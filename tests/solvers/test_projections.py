@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import data
 
 from napari_dipr.physics.fourier import forward
-from napari_dipr.physics.metrics import errors_of
 from napari_dipr.physics.symmetry import nmse, twin
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, random_start
@@ -25,7 +24,7 @@ def iterate(algorithm, problem, state, steps):
 
 def residual(problem, state):
     x = problem.project_object(state.object, state.support)
-    return errors_of(x, problem.amplitudes, problem.measured)[0].sqrt()
+    return problem.errors(x).chi2.sqrt()
 
 
 def scaled_noise(like, size, seed=1):

@@ -33,6 +33,12 @@ def backward(f: Tensor) -> Tensor:
     return torch.fft.ifftn(f, dim=grid_dims(f))
 
 
+def mirrored(pattern: Tensor) -> Tensor:
+    """Return a pattern ``[batch, *grid]`` with −q in place of q."""
+    dims = grid_dims(pattern)
+    return torch.roll(torch.flip(pattern, dims), (1,) * len(dims), dims)
+
+
 def replace_magnitude(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
     """Give Fourier coefficients the measured magnitudes and keep their phases.
 

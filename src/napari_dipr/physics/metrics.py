@@ -7,7 +7,7 @@ little about the solution it holds.
 import torch
 from torch import Tensor
 
-from napari_dipr.physics.fourier import forward, grid_dims
+from napari_dipr.physics.fourier import grid_dims
 
 
 def chi2(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
@@ -18,12 +18,6 @@ def chi2(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tenso
 def r_factor(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
     """Return the R-factor ``Σ||F|−A|/ΣA`` for coefficients and amplitudes of ``[batch, *grid]``."""
     return _relative(torch.abs, f, amplitudes, measured)
-
-
-def errors_of(x: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return ``(chi2, r_factor)`` of objects ``x``, at the price of one forward transform."""
-    f = forward(x)
-    return chi2(f, amplitudes, measured), r_factor(f, amplitudes, measured)
 
 
 def _relative(norm, f: Tensor, amplitudes: Tensor, measured: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims
+from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims, mirrored
 
 
 def twin(x: Tensor) -> Tensor:
     """Return the twin ``conj(x(−r))`` of ``[batch, *grid]``, about the grid's corner."""
-    dims = grid_dims(x)
-    return torch.roll(torch.flip(x, dims), (1,) * len(dims), dims).conj().resolve_conj()
+    return mirrored(x).conj().resolve_conj()
 
 
 def nmse(estimate: Tensor, truth: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -169,7 +169,7 @@ def _inverse_hessian(gradient: Tensor, pairs: tuple[_Pair, ...]) -> Tensor:
     q *= scale[:, None]
     for pair, share in zip(pairs, reversed(shares), strict=True):
         q.addcmul_((share - pair.weight * _dot(pair.y, q))[:, None], pair.s)
-    return torch.view_as_complex(q.reshape(*gradient.shape, 2))
+    return torch.view_as_complex(q.reshape(*gradient.shape, 2)) if gradient.is_complex() else q.reshape(gradient.shape)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _real(x: Tensor) -> Tensor:
-    """See complex ``[batch, *grid]`` as real ``[batch, 2·pixels]``."""
-    return torch.view_as_real(x).flatten(1)
+    """See complex ``[batch, *grid]`` as real ``[batch, 2·pixels]``; real ones as ``[batch, pixels]``."""
+    return (torch.view_as_real(x) if x.is_complex() else x).flatten(1)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from napari_dipr.errors import MeasurementError, SupportError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fourier import batchwise, forward, grid_dims, magnitude_projection
+from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims, mirrored
+from napari_dipr.solvers.free import FreePixels
+from napari_dipr.solvers.passes import impose_magnitude, misfits
 
 # A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
 # counting of equations allows (an oversampling ratio of 2 in all).
@@ -25,21 +28,40 @@ class Problem:
     Attributes
     ----------
     amplitudes
-        ``[batch, *grid]`` real, zero frequency at the corner; set to 0 where nothing was measured.
+        ``[batch, *spectrum]`` real, zero frequency at the corner; set to 0 where nothing was measured. The spectrum is
+        the grid, or its half (see :meth:`halved`).
     measured
-        Boolean, ``[*grid]`` or ``[batch, *grid]``, True where ``amplitudes`` counts; None where all of it does.
+        Boolean, ``[*spectrum]`` or ``[batch, *spectrum]``, True where ``amplitudes`` counts; None where all of it does.
     positive
         Whether the object is known to be real and not negative.
+    real
+        Whether it is known to be real; what is positive is.
+    photons
+        Photons that one unit of intensity stands for; None where it is not known.
+    free
+        Pixels that are held back to judge by, see :meth:`holding_out`.
+    coherence
+        Degree of coherence between points of the object, by their distance (see
+        :mod:`~napari_dipr.solvers.coherence`); None where the light is fully coherent.
+    whole
+        The grid of the object, where the spectrum is its half.
     """
 
     amplitudes: Tensor
     measured: Tensor | None = None
     positive: bool = False
+    real: bool = False
+    photons: float | None = None
+    free: FreePixels | None = None
+    coherence: Tensor | None = field(default=None, repr=False)
+    whole: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         # Starts, errors and autocorrelation sum over the whole grid: what was not measured must not enter.
         if self.measured is not None:
             object.__setattr__(self, "amplitudes", torch.where(self.measured, self.amplitudes, 0))
+        if self.positive:
+            object.__setattr__(self, "real", True)
 
     @classmethod
     def of(
@@ -47,6 +69,7 @@ class Problem:
         measurements: Measurement | Sequence[Measurement],
         *,
         positive: bool = False,
+        real: bool = False,
         device: torch.device | str = "cpu",
     ) -> "Problem":
         """Build the problem of one measurement, or of several of one shape as a batch.
@@ -63,7 +86,46 @@ class Problem:
         amplitudes = torch.from_numpy(np.stack([m.cornered_amplitudes() for m in batch]))
         measured = torch.from_numpy(np.stack([m.cornered_measured() for m in batch]))
         mask = None if bool(measured.all()) else measured.to(device)
-        return cls(amplitudes.to(device), mask, positive)
+        units = {m.photons_per_unit for m in batch}
+        photons = units.pop() if len(units) == 1 else None
+        return cls(amplitudes.to(device), mask, positive, real, photons)
+
+    def halved(self) -> "Problem":
+        """Return the problem of a real object: half the spectrum of Friedel-averaged data, about half the work.
+
+        The far field of a real object is the same at q and −q but for its phase's sign, so the intensities there are
+        averaged, or taken from the one that was measured.
+
+        Raises
+        ------
+        MeasurementError
+            If the pattern is symmetric about a point that is not its zero frequency.
+        """
+        a, grid = self.amplitudes, self.grid
+        offset = _off_centre(a)
+        if any(abs(s) > 0.5 for s in offset):
+            raise MeasurementError(
+                f"The pattern is symmetric about a point ({', '.join(f'{s:+g}' for s in offset)}) pixels from its zero "
+                "frequency. A real object needs it centred: crop it around its centre, or leave the object complex."
+            )
+        known = torch.ones_like(a, dtype=torch.bool) if self.measured is None else self.measured.expand(a.shape)
+        both = known.to(a.dtype) + mirrored(known).to(a.dtype)
+        power = (a.square() + mirrored(a).square()) / both.clamp_min(1)
+        half = (..., slice(grid[-1] // 2 + 1))
+        mask = None if self.measured is None else (both > 0)[half].contiguous()
+        return replace(self, amplitudes=power.sqrt()[half].contiguous(), measured=mask, real=True, whole=grid)
+
+    def holding_out(self, fraction: float = 0.05, radius: int = 3, seed: int = 0) -> "Problem":
+        """Return the problem with some pixels taken out of what is measured, to judge the result by.
+
+        See :meth:`napari_dipr.solvers.free.FreePixels.choose` for the arguments.
+        """
+        free = FreePixels.choose(self.amplitudes, self.measured, self.whole, fraction, radius, seed)
+        held = torch.zeros(self.amplitudes[0].numel(), dtype=torch.bool, device=self.device)
+        held[free.index] = True
+        held = held.reshape(self.amplitudes.shape[1:])
+        measured = ~held if self.measured is None else self.measured & ~held
+        return replace(self, measured=measured, free=free)
 
     @property
     def device(self) -> torch.device:
@@ -72,22 +134,124 @@ class Problem:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The shape of one pattern."""
-        return tuple(self.amplitudes.shape[1:])
+        """The shape of one object."""
+        return self.whole or tuple(self.amplitudes.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the objects, ``(batch, *grid)``."""
+        return (len(self.amplitudes), *self.grid)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the objects are made of: real numbers where the spectrum is halved, complex ones elsewhere."""
+        return self.amplitudes.dtype if self.whole else torch.promote_types(self.amplitudes.dtype, torch.complex64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Propagate objects to the far field: their spectrum, or its half."""
+        return torch.fft.rfftn(x, dim=grid_dims(x)) if self.whole else forward(x)
+
+    def backward(self, f: Tensor) -> Tensor:
+        """Invert :meth:`forward`."""
+        return torch.fft.irfftn(f, s=self.whole, dim=grid_dims(f)) if self.whole else backward(f)
+
+    def blurred(self, f: Tensor) -> Tensor | None:
+        """Return the intensities that partially coherent light has where coherent light has ``|f|²``; None if it is."""
+        if self.coherence is None:
+            return None
+        power, dims = f.abs().square_(), grid_dims(f)
+        if self.whole:
+            return torch.fft.rfftn(torch.fft.irfftn(power, s=self.whole, dim=dims).mul_(self.coherence), dim=dims).real
+        return torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
 
     def project_magnitude(self, x: Tensor) -> Tensor:
-        """Project objects onto the measured magnitudes, leaving unmeasured pixels free."""
-        return magnitude_projection(x, self.amplitudes, self.measured)
+        """Project objects onto the measured magnitudes, leaving unmeasured pixels free; a tensor of its own.
+
+        With partial coherence the factor is ``A/√(|F|² ⊗ PSF)``.
+        """
+        f = self.forward(x)
+        return self.backward(impose_magnitude(f, self.amplitudes, self.measured, self.blurred(f)))
 
     def project_object(self, x: Tensor, support: Tensor) -> Tensor:
-        """Project objects onto what is known of them: the support, and positivity where it holds."""
-        if self.positive:
-            x = x.real.clamp_min(0).to(x.dtype)
+        """Project objects onto what is known of them: the support, and reality and positivity where they hold."""
+        if self.real:
+            x = (x.real.clamp_min(0) if self.positive else x.real).to(x.dtype)
         return x * support
 
-    def breaks_constraint(self, x: Tensor, support: Tensor) -> Tensor:
-        """Return where an object is not as it must be: outside the support or, where positive, below zero."""
-        return ~support | (x.real < 0) if self.positive else ~support
+    def errors(self, x: Tensor) -> "Errors":
+        """Return how well objects inside their support explain the measurement; one forward transform."""
+        f = self.forward(x)
+        model = self.blurred(f)
+        sums = misfits(f, self.amplitudes, self.measured, model, photons=self.photons, weights=self._weights)
+        power, size, pixels = self._norms
+        likelihood = None if self.photons is None else sums[:, 2] / pixels
+        free = None if self.free is None else self.free.errors(f, model, self.photons)
+        return Errors(sums[:, 0] / power, sums[:, 1] / size, likelihood, free)
+
+    @cached_property
+    def _weights(self) -> Tensor | None:
+        """For how many pixels a column of the half-spectrum stands."""
+        if self.whole is None:
+            return None
+        weights = self.amplitudes.new_full((self.amplitudes.shape[-1],), 2.0)
+        weights[0] = 1.0
+        if self.whole[-1] % 2 == 0:
+            weights[-1] = 1.0
+        return weights
+
+    @cached_property
+    def _norms(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``ΣA²``, ``ΣA`` and the number of measured pixels, per sample."""
+        known = torch.ones_like(self.amplitudes[0]) if self.measured is None else self.measured.to(self.amplitudes)
+        sums = []
+        for values in (self.amplitudes.square(), self.amplitudes, known.expand_as(self.amplitudes)):
+            values = values if self._weights is None else values * self._weights
+            sums.append(values.sum(grid_dims(values), dtype=_wide(values)))
+        return sums[0], sums[1], sums[2]
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Bring objects to the measured energy."""
+        # Compared on measured pixels alone: a beam stop may hide most of the object's energy.
+        f = self.forward(x)
+        power = f.abs().square_() if self.coherence is None else self.blurred(f)
+        assert power is not None
+        power = power if self.measured is None else torch.where(self.measured, power, 0)
+        power = power if self._weights is None else power * self._weights
+        have = power.sum(grid_dims(power), dtype=_wide(power))
+        return x * batchwise((self._norms[0] / have.clamp_min(1e-30)).sqrt().to(power.dtype), x)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def _off_centre(amplitudes: Tensor) -> tuple[float, ...]:
+    """Return how far from zero frequency the point lies that the patterns are most symmetric about, in pixels."""
+    dims = grid_dims(amplitudes)
+    spectrum = torch.fft.rfftn(amplitudes, dim=dims)
+    alike = torch.fft.irfftn(spectrum.square(), s=amplitudes.shape[1:], dim=dims).sum(0)
+    where = np.unravel_index(int(alike.argmax()), alike.shape)
+    return tuple((int(s) - n if s > n // 2 else int(s)) / 2 for s, n in zip(where, alike.shape, strict=True))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How well objects explain a measurement; ``[batch]`` each.
+
+    Attributes
+    ----------
+    chi2, r_factor
+        ``Σ(|F|−A)²/ΣA²`` and ``Σ||F|−A|/ΣA``.
+    likelihood
+        Negative Poisson log-likelihood per pixel, less that of the counts themselves; None where counts are not known.
+    free
+        The same of the pixels that were held back; None where none were.
+    """
+
+    chi2: Tensor
+    r_factor: Tensor
+    likelihood: Tensor | None = None
+    free: "Errors | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +261,15 @@ class State:
     Attributes
     ----------
     object
-        The iterate, complex ``[batch, *grid]``. It may have values outside the support (HIO does).
+        The iterate, ``[batch, *grid]``. It may have values outside the support (HIO does).
     support
         Boolean ``[batch, *grid]``.
     pinned
         Boolean ``[batch, *grid]`` or None: pixels a person decided on. Shrink-wrap leaves them as they are.
     iteration, ffts
         Steps done, and transforms spent on each sample, forward and inverse ones counted alike.
+    psf
+        Where the light is partially coherent: what it makes of a point of the pattern, ``[batch, *window]``.
     memory
         What the algorithm keeps between steps (ALM: multipliers, curvature pairs). None: it starts afresh.
     """
@@ -113,6 +279,7 @@ class State:
     pinned: Tensor | None = None
     iteration: int = 0
     ffts: int = 0
+    psf: Tensor | None = field(default=None, repr=False)
     memory: Any = field(default=None, repr=False)
 
     def advance(self, x: Tensor, ffts: int, memory: Any = None) -> "State":
@@ -134,13 +301,12 @@ def as_support(support: ArrayLike, problem: Problem) -> Tensor:
         If it is of another shape, empty, or so large that the measurement cannot determine the object.
     """
     inside = torch.as_tensor(np.asarray(support) != 0) if not isinstance(support, Tensor) else support != 0
-    one_for_all, one_each = problem.grid, tuple(problem.amplitudes.shape)
-    if tuple(inside.shape) not in (one_for_all, (1, *one_for_all), one_each):
+    if tuple(inside.shape) not in (problem.grid, (1, *problem.grid), problem.shape):
         raise SupportError(
             f"The support has the shape {tuple(inside.shape)}, the measurement {problem.grid}. They must be equal."
         )
-    inside = inside.to(problem.device).expand(problem.amplitudes.shape).contiguous()
-    fractions = inside.float().mean(grid_dims(inside))
+    inside = inside.to(problem.device).expand(problem.shape).contiguous()
+    fractions = inside.sum(grid_dims(inside)) / inside[0].numel()
     if not bool((fractions > 0).all()):
         raise SupportError("The support is empty. Paint it, propose one, or take the autocorrelation's.")
     if bool((fractions > MAX_FRACTION).any()):
@@ -157,10 +323,9 @@ def random_start(problem: Problem, support: Tensor, seed: int | None = 0) -> Sta
     The draw is made on the CPU, so that a seed gives the same start on every device.
     """
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
-    phases = torch.rand(problem.amplitudes.shape, generator=generator).to(problem.device) * (2 * torch.pi)
-    f = torch.polar(problem.amplitudes, phases.to(problem.amplitudes.dtype))
-    x = problem.project_object(torch.fft.ifftn(f, dim=grid_dims(f)), support)
-    return State(_scaled(problem, x), support)
+    phases = torch.rand(problem.amplitudes.shape, generator=generator).mul_(2 * torch.pi).to(problem.device)
+    x = problem.backward(torch.polar(problem.amplitudes, phases.to(problem.amplitudes.dtype)))
+    return State(problem.scaled(problem.project_object(x, support)), support)
 
 
 def start_from(problem: Problem, x: Tensor, support: Tensor) -> State:
@@ -171,18 +336,11 @@ def start_from(problem: Problem, x: Tensor, support: Tensor) -> State:
     SupportError
         If nothing of the object is inside the support: solvers could not leave zero.
     """
-    x = x.to(device=problem.device, dtype=torch.promote_types(problem.amplitudes.dtype, torch.complex64))
-    x = problem.project_object(x.expand(problem.amplitudes.shape), support)
+    x = x.to(problem.device)
+    x = (x.real if problem.whole else x).to(problem.dtype)
+    x = problem.project_object(x.expand(problem.shape), support)
     if not bool((x != 0).flatten(1).any(1).all()):
         raise SupportError(
             "Nothing of the start is inside the support. Paint the support over the object, or start at random."
         )
-    return State(_scaled(problem, x), support)
-
-
-def _scaled(problem: Problem, x: Tensor) -> Tensor:
-    # Compared on measured pixels alone: a beam stop may hide most of the object's energy.
-    f = forward(x) if problem.measured is None else torch.where(problem.measured, forward(x), 0)
-    dims = grid_dims(x)
-    wanted, have = problem.amplitudes.square().sum(dims), f.abs().square().sum(dims)
-    return x * batchwise((wanted / have.clamp_min(1e-30)).sqrt(), x)
+    return State(problem.scaled(x), support)

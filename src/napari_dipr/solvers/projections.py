@@ -46,8 +46,7 @@ class ER(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        y = problem.project_magnitude(state.object)
-        return state.advance(problem.project_object(y, state.support), ffts=2)
+        return state.advance(_relaxed(problem, state, 0, 0), ffts=2)
 
 
 class HIO(Algorithm):
@@ -63,9 +62,7 @@ class HIO(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        y = _magnitudes(problem, state.object)
-        outside = problem.breaks_constraint(y, state.support)
-        return state.advance((state.object - self.beta * y).where(outside, y), ffts=2)
+        return state.advance(_relaxed(problem, state, 1, -self.beta), ffts=2)
 
 
 class RAAR(Algorithm):
@@ -84,9 +81,7 @@ class RAAR(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        y = _magnitudes(problem, state.object)
-        outside = problem.breaks_constraint(y, state.support)
-        return state.advance((self.beta * state.object + (1 - 2 * self.beta) * y).where(outside, y), ffts=2)
+        return state.advance(_relaxed(problem, state, self.beta, 1 - 2 * self.beta), ffts=2)
 
 
 class DM(Algorithm):
@@ -111,10 +106,10 @@ class DM(Algorithm):
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; four transforms."""
         x, support, gamma = state.object, state.support, 1 / self.beta
-        f_m = (1 + gamma) * _magnitudes(problem, x) - gamma * x
-        f_s = (1 - gamma) * problem.project_object(x, support) + gamma * x
-        difference = problem.project_object(f_m, support) - _magnitudes(problem, f_s)
-        return state.advance(x + self.beta * difference, ffts=4)
+        f_m = _magnitudes(problem, x).mul_(1 + gamma).sub_(x, alpha=gamma)
+        f_s = problem.project_object(x, support).mul_(1 - gamma).add_(x, alpha=gamma)
+        difference = problem.project_object(f_m, support).sub_(_magnitudes(problem, f_s))
+        return state.advance(difference.mul_(self.beta).add_(x), ffts=4)
 
 
 class RRR(Algorithm):
@@ -137,13 +132,22 @@ class RRR(Algorithm):
         """Return the next state; two transforms."""
         x = state.object
         inside = problem.project_object(x, state.support)
-        return state.advance(x + self.beta * (_magnitudes(problem, 2 * inside - x) - inside), ffts=2)
+        step = _magnitudes(problem, (2 * inside).sub_(x)).sub_(inside)
+        return state.advance(step.mul_(self.beta).add_(x), ffts=2)
 
     def estimate(self, problem: "Problem", state: "State") -> "Tensor":
         """Return ``P_S(x)``."""
         return problem.project_object(state.object, state.support)
 
 
+def _relaxed(problem: "Problem", state: "State", a: float, b: float) -> "Tensor":
+    """Return ``y = P(x)`` where it is as the object must be, and ``a·x + b·y`` elsewhere."""
+    from napari_dipr.solvers.passes import relax
+
+    y = _magnitudes(problem, state.object)
+    return relax(y, state.object, state.support, a, b, positive=problem.positive)
+
+
 def _magnitudes(problem: "Problem", x: "Tensor") -> "Tensor":
     y = problem.project_magnitude(x)
-    return y.real.to(y.dtype) if problem.positive else y
+    return y.real.to(y.dtype) if problem.real else y

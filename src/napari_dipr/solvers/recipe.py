@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
-from napari_dipr.physics.metrics import errors_of
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, as_support
@@ -270,7 +269,8 @@ def run(
 
     def look() -> tuple[Record, Tensor, Tensor, Tensor]:
         solution = problem.project_object(state.object, state.support)
-        chi2, r = errors_of(solution, problem.amplitudes, problem.measured)
+        errors = problem.errors(solution)
+        chi2, r = errors.chi2, errors.r_factor
         if not bool(chi2.isfinite().all()):
             raise SolverError(
                 f"The iterate is no longer finite at iteration {state.iteration}: the run diverged. Check the "

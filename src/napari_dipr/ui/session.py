@@ -261,15 +261,13 @@ class Session:
 
             from napari_dipr.io.provenance import provenance
             from napari_dipr.io.write import export
-            from napari_dipr.physics.metrics import errors_of
             from napari_dipr.solvers.problem import Problem
 
             problem = Problem.of(measurement)
-            x = torch.from_numpy(snapshot.object)[None]
-            chi2, r_factor = (float(e) for e in errors_of(x, problem.amplitudes, problem.measured))
+            found = problem.errors(torch.from_numpy(snapshot.object)[None])
             errors = {
-                "chi2": chi2,
-                "r_factor": r_factor,
+                "chi2": float(found.chi2),
+                "r_factor": float(found.r_factor),
                 "support_voxels": int(snapshot.support.sum()),
                 "iterations": snapshot.iteration,
                 "ended": snapshot.ended or ("exported while it ran" if running else "ended by an error"),

@@ -1,0 +1,110 @@
+"""The loops of :mod:`~napari_dipr.solvers.passes`, compiled by numba; importing this needs it.
+
+numba's threads are torch's: on Linux both find the same OpenMP, since torch was loaded first, and no second team of
+threads gets in the first one's way. The lock is for systems where numba has only its ``workqueue``, which two
+threads must not enter at once. Compiled code is kept on disk: the first run after an installation waits for it.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+
+from napari_dipr.physics.fourier import TINY
+from napari_dipr.solvers.passes import LEAST
+
+# What one thread takes at a time, in pixels; below it, threads cost more than they bring.
+PIECE = 1 << 14
+# All of LLVM's freedom but that to assume that nothing is NaN: a diverged run must be seen as one.
+FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
+_compile = njit(parallel=True, fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+
+# numba cannot take more than it has when it is loaded.
+THREADS = numba.get_num_threads()
+
+_lock = threading.Lock()
+
+
+def call(loop: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a loop on as many threads as torch uses."""
+    with _lock:
+        numba.set_num_threads(min(torch.get_num_threads(), THREADS))
+        return loop(*arguments)
+
+
+def scalars(dtype: torch.dtype, *values: float) -> tuple[Any, ...]:
+    """Return numbers in the arrays' precision: a loop is carried out in the widest of its arguments'."""
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    return tuple(kind(value) for value in values)
+
+
+@_compile
+def impose_magnitude(f: Any, amplitudes: Any, measured: Any, intensities: Any) -> None:
+    """See :func:`napari_dipr.solvers.passes.impose_magnitude`; arrays are ``[batch or 1, pixels]``."""
+    batch, pixels = f.shape
+    pieces = (pixels + PIECE - 1) // PIECE
+    tiny, one = f.real.dtype.type(TINY), f.real.dtype.type(1)
+    for k in prange(batch * pieces):
+        b, first = k // pieces, (k % pieces) * PIECE
+        m = 0 if measured is None else b % measured.shape[0]
+        for i in range(first, min(first + PIECE, pixels)):
+            re, im = f[b, i].real, f[b, i].imag
+            power = re * re + im * im if intensities is None else intensities[b, i]
+            factor = amplitudes[b, i] / np.sqrt(max(power, tiny * tiny))
+            if measured is not None:
+                factor = factor if measured[m, i] else one
+            f[b, i] = complex(re * factor, im * factor)
+
+
+@_compile
+def relax(y: Any, x: Any, support: Any, a: Any, b: Any) -> None:
+    """See :func:`napari_dipr.solvers.passes.relax`."""
+    batch, pixels = x.shape
+    pieces = (pixels + PIECE - 1) // PIECE
+    for k in prange(batch * pieces):
+        s, first = k // pieces, (k % pieces) * PIECE
+        for i in range(first, min(first + PIECE, pixels)):
+            y[s, i] = y[s, i] if support[s, i] else a * x[s, i] + b * y[s, i]
+
+
+@_compile
+def relax_positive(y: Any, x: Any, support: Any, a: Any, b: Any) -> None:
+    """See :func:`napari_dipr.solvers.passes.relax`; real objects or complex ones of no imaginary part."""
+    batch, pixels = x.shape
+    pieces = (pixels + PIECE - 1) // PIECE
+    for k in prange(batch * pieces):
+        s, first = k // pieces, (k % pieces) * PIECE
+        for i in range(first, min(first + PIECE, pixels)):
+            value = y[s, i].real
+            y[s, i] = value if support[s, i] and value >= 0 else a * x[s, i] + b * value
+
+
+@_compile
+def misfits(f: Any, amplitudes: Any, measured: Any, intensities: Any, weights: Any, photons: Any) -> Any:
+    """See :func:`napari_dipr.solvers.passes.misfits`; the sums are the same on any number of threads."""
+    batch, pixels = f.shape
+    pieces = (pixels + PIECE - 1) // PIECE
+    sums = np.zeros((batch * pieces, 3), np.float64)
+    for k in prange(batch * pieces):
+        b, first = k // pieces, (k % pieces) * PIECE
+        m = 0 if measured is None else b % measured.shape[0]
+        square = absolute = deviance = 0.0
+        for i in range(first, min(first + PIECE, pixels)):
+            if measured is not None and not measured[m, i]:
+                continue
+            re, im = f[b, i].real, f[b, i].imag
+            power = re * re + im * im if intensities is None else max(intensities[b, i], 0)
+            weight = 1.0 if weights is None else weights[i % weights.size]
+            amplitude = amplitudes[b, i]
+            difference = np.sqrt(power) - amplitude
+            square += weight * (difference * difference)
+            absolute += weight * abs(difference)
+            if photons is not None:
+                expected, count = photons * power + LEAST, photons * amplitude * amplitude
+                deviance += weight * (expected - count + (count * np.log(count / expected) if count > 0 else 0.0))
+        sums[k, 0], sums[k, 1], sums[k, 2] = square, absolute, deviance
+    return sums.reshape(batch, pieces, 3).sum(1)

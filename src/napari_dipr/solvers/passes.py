@@ -1,0 +1,124 @@
+"""The passes over memory between two transforms, in place: what an iteration costs beside its FFTs.
+
+On the CPU each is one loop compiled by numba, where that is installed: memory is read and written once, which a chain
+of torch operations does several times over. Elsewhere, or without numba, torch's own operations do the same.
+
+All take objects or spectra of ``[batch, *grid]``, and masks of that shape or of ``[*grid]``.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_dipr.physics.fourier import TINY, grid_dims
+
+# Expected counts have at least this: where the model has none and a photon came, the likelihood would be zero.
+LEAST = 1e-3
+
+_loops: Any = None
+
+
+def impose_magnitude(
+    f: Tensor, amplitudes: Tensor, measured: Tensor | None = None, intensities: Tensor | None = None
+) -> Tensor:
+    """Give Fourier coefficients the measured magnitudes, ``f·A/|f|``, in place; returns them.
+
+    Parameters
+    ----------
+    f
+        Complex coefficients.
+    amplitudes
+        Measured ``|F|``.
+    measured
+        Where it is False, ``f`` stays as it is. None: all was measured.
+    intensities
+        The model's intensities, where they are not ``|f|²``: their square root takes the place of ``|f|``.
+    """
+    if loops := _compiled(f):
+        model = None if intensities is None else _rows(intensities, f)
+        loops.call(loops.impose_magnitude, _rows(f, f), _rows(amplitudes, f), _rows(measured, f), model)
+        return f
+    size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt_()
+    torch.div(amplitudes, size.clamp_min_(TINY), out=size)
+    if measured is not None:
+        size.masked_fill_(~measured, 1.0)
+    return f.mul_(size)
+
+
+def relax(y: Tensor, x: Tensor, support: Tensor, a: float, b: float, *, positive: bool = False) -> Tensor:
+    """Leave ``y`` inside the support and make it ``a·x + b·y`` outside, in place; returns it.
+
+    Where ``positive``, the object is real and not negative: of ``y`` the real part counts, and as outside below 0.
+    """
+    if loops := _compiled(y):
+        a, b = loops.scalars(x.real.dtype, a, b)
+        loops.call(loops.relax_positive if positive else loops.relax, _rows(y, y), _rows(x, y), _rows(support, y), a, b)
+        return y
+    if positive:
+        y = y.real.to(y.dtype)
+        support = support & (y.real >= 0)
+    return torch.where(support, y, x * a + y * b, out=y)
+
+
+def misfits(
+    f: Tensor,
+    amplitudes: Tensor,
+    measured: Tensor | None = None,
+    intensities: Tensor | None = None,
+    *,
+    photons: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Return the sums over measured pixels that errors are made of, ``[batch, 3]`` in float64 (mps: float32).
+
+    ``Σ(|F|−A)²``, ``Σ||F|−A|`` and half the Poisson deviance, ``Σ o − c + c·ln(c/o)`` with the counts ``c = A²·photons``
+    that were measured and those that the model expects, ``o = |F|²·photons``; 0 where photons are not known.
+
+    Parameters
+    ----------
+    f, amplitudes, measured, intensities
+        As of :func:`impose_magnitude`.
+    photons
+        Photons per unit of intensity.
+    weights
+        ``[last axis]``: for how many pixels one of that column stands. None: for itself.
+    """
+    if loops := _compiled(f):
+        model = None if intensities is None else _rows(intensities, f)
+        columns = None if weights is None else weights.numpy()
+        arrays = (_rows(f, f), _rows(amplitudes, f), _rows(measured, f), model)
+        return torch.from_numpy(loops.call(loops.misfits, *arrays, columns, photons))
+    size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt()
+    difference = size - amplitudes
+    terms = [difference.square(), difference.abs(), torch.zeros_like(size)]
+    if photons is not None:
+        expected, counts = size.square() * photons + LEAST, amplitudes.square() * photons
+        terms[2] = expected - counts + torch.xlogy(counts, counts / expected)
+    wide = torch.float32 if f.device.type == "mps" else torch.float64
+    sums = []
+    for term in terms:
+        term = term if measured is None else torch.where(measured, term, 0)
+        term = term if weights is None else term * weights
+        sums.append(term.sum(grid_dims(term), dtype=wide))
+    return torch.stack(sums, 1)
+
+
+def _compiled(x: Tensor) -> Any:
+    """Return the module of compiled loops, where they can serve this tensor."""
+    global _loops
+    if x.device.type != "cpu" or type(x) is not Tensor or _loops is False:
+        return None
+    if _loops is None:
+        try:
+            from napari_dipr.solvers import loops
+
+            _loops = loops
+        except ImportError:
+            _loops = False
+    return _loops or None
+
+
+def _rows(x: Tensor | None, like: Tensor) -> Any:
+    """See a tensor as numpy's ``[batch or 1, pixels]``."""
+    return None if x is None else x.reshape(-1, like[0].numel()).numpy()
