@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from napari_dipr.measurement import Measurement
     from napari_dipr.solvers.problem import Problem, State
-    from napari_dipr.solvers.recipe import Recipe, Reconstruction
+    from napari_dipr.solvers.recipe import Recipe
+    from napari_dipr.solvers.run import Reconstruction
 
 AUTOCORRELATION = "autocorrelation"
 
@@ -366,7 +367,7 @@ def _start(
 def _watched(problem: "Problem", start: "State", plan: "Recipe") -> "Reconstruction":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from napari_dipr.solvers.recipe import run
+    from napari_dipr.solvers.run import run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     steps = run(problem, plan, start)

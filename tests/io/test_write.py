@@ -15,7 +15,8 @@ from napari_dipr.io.provenance import as_json, provenance
 from napari_dipr.io.read import load_mask, read
 from napari_dipr.io.write import export, read_provenance, write_json
 from napari_dipr.solvers.problem import Problem, random_start
-from napari_dipr.solvers.recipe import Recipe, solve
+from napari_dipr.solvers.recipe import Recipe
+from napari_dipr.solvers.run import solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
 
 

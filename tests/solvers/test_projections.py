@@ -9,7 +9,8 @@ from napari_dipr.physics.symmetry import nmse, twin
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, random_start
 from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR
-from napari_dipr.solvers.recipe import Recipe, solve
+from napari_dipr.solvers.recipe import Recipe
+from napari_dipr.solvers.run import solve
 
 GRIDS = [(12, 15), (8, 7, 6)]
 PROJECTIONS = [ER(), HIO(), RAAR(), DM(), RRR()]

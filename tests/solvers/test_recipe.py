@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from napari_dipr.errors import RecipeError, SolverError, SupportError
 from napari_dipr.physics.fourier import forward
 from napari_dipr.physics.metrics import chi2, r_factor
-from napari_dipr.solvers import recipe as recipe_module
+from napari_dipr.solvers import run as run_module
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.problem import Problem, State, random_start
 from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR
-from napari_dipr.solvers.recipe import Controls, Recipe, Reconstruction, Stage, run, solve
+from napari_dipr.solvers.recipe import Recipe, Stage
+from napari_dipr.solvers.run import Controls, Reconstruction, run, solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
 algorithms = st.one_of(
@@ -87,7 +88,7 @@ def test_a_preset_refuses_a_number_of_iterations_that_cannot_be(iterations):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "part '' was not understood.*NAME one of er, hio, raar, dm, rrr, alm; or a preset: hio, raar, alm"),
+        ("", "part '' was not understood.*NAME one of er, hio, raar, dm, rrr, alm, detwin, poisson, gaussian; or a preset: hio, raar, alm"),
         ("hio*300 +", "part '' was not understood"),
         ("hip*300", r"part 'hip\*300' was not understood"),
         ("er", "part 'er' was not understood"),
@@ -148,7 +149,7 @@ def test_without_an_interval_every_iteration_is_yielded_and_with_an_endless_one_
 
 def test_yields_follow_the_clock(planted, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(recipe_module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: next(clock))
     problem, _, support = planted((12, 12))
     seen, _ = every_iterate(run(problem, Recipe.parse("hio*13"), random_start(problem, support), interval=4))
     assert [i.iteration for i in seen] == [1, 5, 9, 13]

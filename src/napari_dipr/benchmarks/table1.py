@@ -31,7 +31,8 @@ from napari_dipr.networks.zoo import describe_model, load_model
 from napari_dipr.physics.fourier import forward
 from napari_dipr.physics.symmetry import find_alignment, nmse
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
-from napari_dipr.solvers.recipe import Recipe, solve
+from napari_dipr.solvers.recipe import Recipe
+from napari_dipr.solvers.run import solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 from napari_dipr.training.objects import fashion_mnist
 

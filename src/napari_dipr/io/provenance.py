@@ -14,7 +14,8 @@ from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
 
 if TYPE_CHECKING:
-    from napari_dipr.solvers.recipe import Recipe, Reconstruction
+    from napari_dipr.solvers.recipe import Recipe
+    from napari_dipr.solvers.run import Reconstruction
 
 
 def provenance(

@@ -105,6 +105,32 @@ def embed_window(window: Tensor, grid: tuple[int, ...]) -> Tensor:
     return full
 
 
+def corner_window(array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Cut the window of odd ``shape`` round the corner of ``[batch, *grid]``, the corner in its middle."""
+    for dim, (n, side) in enumerate(zip(array.shape[1:], shape, strict=True), 1):
+        array = array.index_select(dim, torch.arange(-(side // 2), side // 2 + 1, device=array.device) % n)
+    return array
+
+
+def embed_corner(window: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Lay a window of odd shape round the corner of a zero grid: the adjoint of :func:`corner_window`."""
+    for dim, n in enumerate(grid, 1):
+        where = torch.arange(-(window.shape[dim] // 2), window.shape[dim] // 2 + 1, device=window.device) % n
+        wider = window.new_zeros([n if d == dim else m for d, m in enumerate(window.shape)])
+        window = wider.index_copy(dim, where, window)
+    return window
+
+
+def coherence_of(psf: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return the degree of coherence by distance, as ``rfftn`` lays its halves out, for a blur ``[batch, *window]``.
+
+    Multiplied with it, the autocorrelation becomes that of the intensities convolved with ``psf``, which is the same at
+    q and −q.
+    """
+    embedded = embed_corner(psf, grid)
+    return torch.fft.rfftn(embedded, dim=grid_dims(embedded)).real.contiguous()
+
+
 def _central_slices(grid: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
     if any(m > n for n, m in zip(grid, shape, strict=True)):
         raise ValueError(f"A window of {shape} does not fit into a grid of {grid}.")

@@ -27,7 +27,7 @@ References
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -79,6 +79,7 @@ class _Memory:
 class ALM(Algorithm):
     """Augmented Lagrangian method; one step is one L-BFGS iteration of one evaluation. See the module."""
 
+    coherent: ClassVar[bool] = True
     name: Literal["alm"] = "alm"
     penalty: float = Field(5e-2, gt=0, le=10, description="first penalty ρ, relative to the magnitude term's curvature")
     penalty_max: float = Field(10.0, gt=0, le=1e4, description="largest penalty ρ")

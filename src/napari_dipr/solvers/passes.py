@@ -3,7 +3,8 @@
 On the CPU each is one loop compiled by numba, where that is installed: memory is read and written once, which a chain
 of torch operations does several times over. Elsewhere, or without numba, torch's own operations do the same.
 
-All take objects or spectra of ``[batch, *grid]``, and masks of that shape or of ``[*grid]``.
+All take objects or spectra of ``[batch, *grid]``, and masks of that shape or of ``[*grid]``. What is changed in place
+is what they return: the tensor that was given, unless its memory is in another order than its axes.
 """
 
 from typing import Any
@@ -36,8 +37,9 @@ def impose_magnitude(
         The model's intensities, where they are not ``|f|²``: their square root takes the place of ``|f|``.
     """
     if loops := _compiled(f):
-        model = None if intensities is None else _rows(intensities, f)
-        loops.call(loops.impose_magnitude, _rows(f, f), _rows(amplitudes, f), _rows(measured, f), model)
+        f = f.contiguous()
+        model = None if intensities is None else _rows(intensities.expand_as(f), f)
+        loops.call(loops.impose_magnitude, _rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
         return f
     size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt_()
     torch.div(amplitudes, size.clamp_min_(TINY), out=size)
@@ -52,8 +54,11 @@ def relax(y: Tensor, x: Tensor, support: Tensor, a: float, b: float, *, positive
     Where ``positive``, the object is real and not negative: of ``y`` the real part counts, and as outside below 0.
     """
     if loops := _compiled(y):
+        y, inside = y.contiguous(), _rows(support.expand_as(y), y)
         a, b = loops.scalars(x.real.dtype, a, b)
-        loops.call(loops.relax_positive if positive else loops.relax, _rows(y, y), _rows(x, y), _rows(support, y), a, b)
+        loops.call(
+            loops.relax_positive if positive else loops.relax, _rows(y, y), _rows(x.expand_as(y), y), inside, a, b
+        )
         return y
     if positive:
         y = y.real.to(y.dtype)
@@ -72,8 +77,8 @@ def misfits(
 ) -> Tensor:
     """Return the sums over measured pixels that errors are made of, ``[batch, 3]`` in float64 (mps: float32).
 
-    ``Σ(|F|−A)²``, ``Σ||F|−A|`` and half the Poisson deviance, ``Σ o − c + c·ln(c/o)`` with the counts ``c = A²·photons``
-    that were measured and those that the model expects, ``o = |F|²·photons``; 0 where photons are not known.
+    ``Σ(|F|−A)²``, ``Σ||F|−A|`` and half the Poisson deviance, ``Σ o − c + c·ln(c/o)``, with the ``c = A²·photons``
+    counts that were measured and those that the model expects, ``o = |F|²·photons``; 0 where photons are not known.
 
     Parameters
     ----------
@@ -85,17 +90,17 @@ def misfits(
         ``[last axis]``: for how many pixels one of that column stands. None: for itself.
     """
     if loops := _compiled(f):
-        model = None if intensities is None else _rows(intensities, f)
+        model = None if intensities is None else _rows(intensities.expand_as(f), f)
         columns = None if weights is None else weights.numpy()
-        arrays = (_rows(f, f), _rows(amplitudes, f), _rows(measured, f), model)
+        arrays = (_rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
         return torch.from_numpy(loops.call(loops.misfits, *arrays, columns, photons))
     size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt()
     difference = size - amplitudes
     terms = [difference.square(), difference.abs(), torch.zeros_like(size)]
-    if photons is not None:
-        expected, counts = size.square() * photons + LEAST, amplitudes.square() * photons
-        terms[2] = expected - counts + torch.xlogy(counts, counts / expected)
     wide = torch.float32 if f.device.type == "mps" else torch.float64
+    if photons is not None:  # bright pixels' terms cancel but for a part in their counts
+        expected, counts = size.to(wide).square() * photons + LEAST, amplitudes.to(wide).square() * photons
+        terms[2] = expected - counts + torch.xlogy(counts, counts / expected)
     sums = []
     for term in terms:
         term = term if measured is None else torch.where(measured, term, 0)
@@ -120,5 +125,5 @@ def _compiled(x: Tensor) -> Any:
 
 
 def _rows(x: Tensor | None, like: Tensor) -> Any:
-    """See a tensor as numpy's ``[batch or 1, pixels]``."""
-    return None if x is None else x.reshape(-1, like[0].numel()).numpy()
+    """See a tensor as numpy's ``[batch or 1, pixels]``; a loop knows no bounds, so rows must be as many as it takes."""
+    return None if x is None else x.resolve_conj().reshape(-1, like[0].numel()).numpy()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_dipr.errors import MeasurementError, SupportError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims, mirrored
+from napari_dipr.physics.fourier import backward, batchwise, coherence_of, forward, grid_dims, mirrored
 from napari_dipr.solvers.free import FreePixels
 from napari_dipr.solvers.passes import impose_magnitude, misfits
 
@@ -160,8 +160,6 @@ class Problem:
         if self.coherence is None:
             return None
         power, dims = f.abs().square_(), grid_dims(f)
-        if self.whole:
-            return torch.fft.rfftn(torch.fft.irfftn(power, s=self.whole, dim=dims).mul_(self.coherence), dim=dims).real
         return torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
 
     def project_magnitude(self, x: Tensor) -> Tensor:
@@ -178,9 +176,16 @@ class Problem:
             x = (x.real.clamp_min(0) if self.positive else x.real).to(x.dtype)
         return x * support
 
-    def errors(self, x: Tensor) -> "Errors":
-        """Return how well objects inside their support explain the measurement; one forward transform."""
-        f = self.forward(x)
+    def seen_with(self, psf: Tensor | None) -> "Problem":
+        """Return the problem in light whose coherence makes of a point of the pattern ``[batch, *window]``, or None."""
+        return replace(self, coherence=None if psf is None else coherence_of(psf, self.grid))
+
+    def errors(self, x: Tensor, f: Tensor | None = None) -> "Errors":
+        """Return how well objects inside their support explain the measurement.
+
+        One forward transform, or none where the far field ``f`` is at hand.
+        """
+        f = self.forward(x) if f is None else f
         model = self.blurred(f)
         sums = misfits(f, self.amplitudes, self.measured, model, photons=self.photons, weights=self._weights)
         power, size, pixels = self._norms

@@ -6,6 +6,7 @@ With ``y = P(x)`` the projection onto the measured magnitudes, S the support, an
 known of the object. Where that is real and not negative, so is what is taken from ``P``.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +24,10 @@ class Algorithm(BaseModel):
 
     searches: ClassVar[bool] = True
     """Whether it can leave a local minimum. Shrink-wrap's smoothing falls while algorithms search."""
+    shrinks: ClassVar[bool] = True
+    """Whether its iterates show what the support should be."""
+    coherent: ClassVar[bool] = False
+    """Whether it holds for coherent light alone."""
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state."""
@@ -31,6 +36,10 @@ class Algorithm(BaseModel):
     def estimate(self, problem: "Problem", state: "State") -> "Tensor":
         """Return what another algorithm goes on from and shrink-wrap looks at: the iterate, where it is an object."""
         return state.object
+
+    def spectrum(self, state: "State") -> "Tensor | None":
+        """Return the far field of the state's object, where it is at hand."""
+        return None
 
 
 class ER(Algorithm):
@@ -138,6 +147,42 @@ class RRR(Algorithm):
     def estimate(self, problem: "Problem", state: "State") -> "Tensor":
         """Return ``P_S(x)``."""
         return problem.project_object(state.object, state.support)
+
+
+class Detwin(Algorithm):
+    """RAAR in one half of the support, for a few iterations early on, where object and twin are superposed.
+
+    Both explain the measurement, and an iterate that is on its way to both is on its way to none. Half a support fits
+    one of them better. Follow it by an algorithm that searches in the whole support.
+
+    References
+    ----------
+    .. [1] M. Guizar-Sicairos, J. R. Fienup, "Understanding the twin-image problem in phase retrieval", J. Opt. Soc.
+       Am. A 29, 2367 (2012).
+    """
+
+    shrinks: ClassVar[bool] = False
+    name: Literal["detwin"] = "detwin"
+    beta: float = Field(0.9, gt=0, le=1, description="share of the reflections, against y alone (0…1, usually 0.9)")
+    axis: int = Field(0, ge=0, le=2, description="axis across which the support is halved (0 to 2)")
+
+    def step(self, problem: "Problem", state: "State") -> "State":
+        """Return the next state; two transforms."""
+        half = state.memory if state.memory is not None else self._half(state.support)
+        y = _relaxed(problem, replace(state, support=half), self.beta, 1 - 2 * self.beta)
+        return state.advance(y, ffts=2, memory=half)
+
+    def _half(self, support: "Tensor") -> "Tensor":
+        """Return the half of each support that lies behind its middle, found round the grid's edges."""
+        import torch
+
+        dim = 1 + min(self.axis, support.ndim - 2)
+        turn = torch.arange(support.shape[dim], device=support.device) * (2 * torch.pi / support.shape[dim])
+        turn = turn.reshape([-1 if d == dim else 1 for d in range(support.ndim)])
+        weights = support.to(turn.dtype)
+        dims = tuple(range(1, support.ndim))
+        middle = torch.atan2((weights * turn.sin()).sum(dims, True), (weights * turn.cos()).sum(dims, True))
+        return support & ((turn - middle).sin() >= 0)
 
 
 def _relaxed(problem: "Problem", state: "State", a: float, b: float) -> "Tensor":

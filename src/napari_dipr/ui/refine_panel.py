@@ -83,7 +83,8 @@ class RefinePanel(QWidget):
         shrinks = self.shrink_wrap.value
 
         def recipe():  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
-            from napari_dipr.solvers.recipe import Recipe, ShrinkWrap
+            from napari_dipr.solvers.recipe import Recipe
+            from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
             options = {"beta": beta} if algorithm in WITH_BETA else {}
             wrap = ShrinkWrap() if shrinks else None

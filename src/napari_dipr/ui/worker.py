@@ -96,8 +96,8 @@ class Mailbox:
             return self.posted
 
     def take(self) -> Any:
-        """Return all wishes as one :class:`~napari_dipr.solvers.recipe.Controls`, and forget them."""
-        from napari_dipr.solvers.recipe import Controls
+        """Return all wishes as one :class:`~napari_dipr.solvers.run.Controls`, and forget them."""
+        from napari_dipr.solvers.run import Controls
 
         with self._lock:
             controls = Controls(edit=self._edit, beta=self._beta, stop=self._stop)
@@ -137,7 +137,7 @@ def _refine(
     # window waiting for ever.
     problem = recipe = start = steps = iterate = None
     try:
-        from napari_dipr.solvers.recipe import run
+        from napari_dipr.solvers.run import run
 
         problem, recipe, start = prepare()
         before, began = None, time.monotonic()

@@ -1,0 +1,325 @@
+"""The run that carries out a recipe: a two-way generator, which yields iterates by the clock and takes controls."""
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from pydantic import ValidationError
+from torch import Tensor
+
+
+from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
+from napari_dipr.solvers.problem import Errors, Problem, State, as_support
+from napari_dipr.solvers.recipe import Recipe, Settling, Stage
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the error history, means over the batch; None for what is not known.
+
+    See :class:`~napari_dipr.solvers.problem.Errors`; those named ``free`` are of the pixels that are held back.
+    """
+
+    iteration: int
+    chi2: float
+    r_factor: float
+    support_pixels: float
+    likelihood: float | None = None
+    free_chi2: float | None = None
+    free_r_factor: float | None = None
+    free_likelihood: float | None = None
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a person may ask of a run between two iterations; None leaves a thing as it is.
+
+    Attributes
+    ----------
+    edit
+        What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is.
+        These pixels are pinned: shrink-wrap will not undo them.
+    beta
+        Feedback of the algorithms that have one, from now on and in later stages.
+    stop
+        End the run after this iteration, with what there is.
+    """
+
+    edit: ArrayLike | None = None
+    beta: float | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Where a run is. ``state`` holds the live tensors: copy what outlives the next iteration."""
+
+    state: State
+    solution: Tensor
+    iteration: int
+    total: int
+    stage: str
+    history: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a run ends with.
+
+    Attributes
+    ----------
+    object
+        Inside the support, complex ``[batch, *grid]``.
+    errors
+        How well it explains the measurement.
+    state
+        The solver's state, from which another run can go on.
+    ended
+        Why the run ended, in words.
+    """
+
+    object: Tensor
+    support: Tensor
+    errors: Errors
+    history: tuple[Record, ...]
+    state: State = field(repr=False)
+    seconds: float
+    ended: str
+
+    @property
+    def chi2(self) -> Tensor:
+        """``Σ(|F|−A)²/ΣA²`` per sample, on measured pixels."""
+        return self.errors.chi2
+
+    @property
+    def r_factor(self) -> Tensor:
+        """``Σ||F|−A|/ΣA`` per sample, on measured pixels."""
+        return self.errors.r_factor
+
+    @property
+    def iterations(self) -> int:
+        """Iterations done."""
+        return self.state.iteration
+
+    @property
+    def ffts(self) -> int:
+        """Transforms spent on each sample by the algorithms (watching the error not counted)."""
+        return self.state.ffts
+
+
+def run(
+    problem: Problem,
+    recipe: Recipe,
+    start: State,
+    *,
+    interval: float = 0.1,
+    record_every: int = 10,
+) -> Generator[Iterate, Controls | None, Reconstruction]:
+    """Carry out a recipe, yielding where it is and taking controls.
+
+    Parameters
+    ----------
+    problem, recipe, start
+        What to solve, how, and from where: a start, or the state of an earlier run of the same problem. Where the
+        algorithm is the same too, it goes on as if it had never ended; another one goes on from the iterate as it is
+        (after RRR, start from the earlier run's object instead).
+    interval
+        Seconds between two yields, at least. The first comes after the first iteration.
+    record_every
+        Iterations between two entries of the error history; 0 for none but the last. Each costs one transform.
+
+    Yields
+    ------
+    Iterate
+        To be answered by :class:`Controls` or nothing.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    SolverError
+        If the iterate is no longer finite.
+    SupportError, RecipeError
+        If an edit leaves no support or too large a one, or β is out of bounds. The run is over then; the state of the
+        last iterate is whole, and another run can go on from it.
+    """
+    if recipe.coherence is not None:
+        _refuse_coherence(problem, recipe)
+
+    state = start if recipe.coherence is not None else replace(start, psf=None)
+    problem = problem.seen_with(state.psf)
+    history = _History()
+    began = yielded = time.monotonic()
+    beta: float | None = None
+    total, done, ended, stopped = recipe.iterations, 0, [], False
+    searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
+
+    def look() -> tuple[Tensor, Errors]:
+        solution = problem.project_object(state.object, state.support)
+        errors = problem.errors(solution, stage.algorithm.spectrum(state))
+        history.add(state, errors)
+        return solution, errors
+
+    before = None
+    for stage in recipe.stages:
+        if before is not None:  # a memory is of one algorithm with its options, an iterate of one algorithm
+            same = type(before) is type(stage.algorithm)
+            state = replace(state, object=state.object if same else before.estimate(problem, state), memory=None)
+        before, stage = stage.algorithm, _with_beta(stage, beta)
+        watch = None if recipe.settling is None or not before.searches else _Watch(recipe, start.support)
+        for left in reversed(range(stage.iterations)):
+            state = stage.algorithm.step(problem, state)
+            done += 1
+            wrap = recipe.shrinkwrap
+            if wrap is not None and done % wrap.every == 0 and done < total and stage.algorithm.shrinks:
+                seen = replace(state, object=stage.algorithm.estimate(problem, state))
+                support = wrap.update(problem, seen, start.support, min(1.0, done / max(searching, 1)))
+                state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
+            if recipe.coherence is not None and recipe.coherence.is_due(done) and done < total:
+                psf = recipe.coherence.estimate(problem, stage.algorithm.estimate(problem, state), state)
+                state, problem = replace(state, psf=psf), problem.seen_with(psf)
+            recorded = bool(record_every) and (done % record_every == 0 or done == 1)
+            if recorded or (watch is not None and watch.is_due(stage.iterations - left)):
+                look()
+            settled = watch.ended(history) if watch is not None and watch.is_due(stage.iterations - left) else None
+            now = time.monotonic()
+            if done == 1 or now - yielded >= interval:
+                yielded = now
+                solution = problem.project_object(state.object, state.support)
+                controls = yield Iterate(state, solution, done, total, str(stage), history.read())
+                if controls is not None:
+                    if controls.edit is not None:
+                        state = _edited(problem, state, controls.edit)
+                    beta = controls.beta if controls.beta is not None else beta
+                    stage = _with_beta(stage, beta)
+                    stopped = controls.stop
+            if stopped:
+                break
+            if settled is not None:
+                ended.append(f"{stage.algorithm.name} ended after {stage.iterations - left} iterations: {settled}")
+                total -= left
+                break
+        if stopped:
+            ended.append(f"stopped after {done} of {total} iterations")
+            break
+
+    # An edit after the last iteration makes what was recorded of it untrue.
+    history.forget(state.iteration)
+    solution, errors = look()
+    words = "; ".join(ended or ["all iterations done"])
+    return Reconstruction(solution, state.support, errors, history.read(), state, time.monotonic() - began, words)
+
+
+class _History:
+    """The records so far. A device is not waited for until they are read."""
+
+    def __init__(self) -> None:
+        self._read: list[Record] = []
+        self._coming: list[tuple[int, Tensor]] = []
+
+    def add(self, state: State, errors: Errors) -> None:
+        free = errors.free
+        values = [errors.chi2, errors.r_factor, state.support.flatten(1).sum(1), errors.likelihood]
+        values += [None] * 3 if free is None else [free.chi2, free.r_factor, free.likelihood]
+        nothing = torch.full_like(errors.chi2, torch.nan)
+        row = torch.stack([nothing if value is None else value.to(errors.chi2.dtype) for value in values]).mean(1)
+        self._coming.append((state.iteration, row))
+
+    def forget(self, iteration: int) -> None:
+        self._coming = [coming for coming in self._coming if coming[0] != iteration]
+        self._read = [record for record in self._read if record.iteration != iteration]
+
+    def read(self) -> tuple[Record, ...]:
+        for iteration, row in self._coming:
+            chi2, *values = row.tolist()
+            if not math.isfinite(chi2):
+                raise SolverError(
+                    f"The iterate is no longer finite at iteration {iteration}: the run diverged. Check the "
+                    "measurement for absurd values, or take a smaller β."
+                )
+            known = [value if math.isfinite(value) else None for value in values]
+            self._read.append(Record(iteration, chi2, *known))  # type: ignore[arg-type]  # the first two are known
+        self._coming = []
+        return tuple(self._read)
+
+
+class _Watch:
+    """Says when a stage that searches has come to its end."""
+
+    def __init__(self, recipe: Recipe, first: Tensor) -> None:
+        assert recipe.settling is not None
+        self.how: Settling = recipe.settling
+        self.best, self.idle, self.outgrown = math.inf, 0, 0
+        growth = None if recipe.shrinkwrap is None else recipe.shrinkwrap.growth
+        pixels = float(first.sum()) / len(first)
+        # At the bound itself shrink-wrap holds the support: it wants more.
+        self.largest = math.inf if growth is None or growth <= 1 else (1 + 0.9 * (growth - 1)) * pixels
+
+    def is_due(self, iterations: int) -> bool:
+        return iterations % self.how.every == 0
+
+    def ended(self, history: _History) -> str | None:
+        last = history.read()[-1]
+        value = last.chi2 if last.free_chi2 is None else last.free_chi2
+        improved = value < self.best * (1 - self.how.gain)
+        self.idle = 0 if improved else self.idle + self.how.every
+        self.outgrown = self.outgrown + self.how.every if last.support_pixels > self.largest else 0
+        self.best = min(self.best, value)
+        if value < self.how.solved:
+            return "the measurement is explained"
+        if self.outgrown >= self.how.patience:
+            return f"the support ran away, it would fill more than {last.support_pixels:.0f} pixels"
+        if self.idle >= self.how.patience:
+            return f"χ² has not improved for {self.idle} iterations"
+        return None
+
+
+def _refuse_coherence(problem: Problem, recipe: Recipe) -> None:
+    if problem.whole:
+        raise RecipeError("Partial coherence is not estimated from half a spectrum: take the problem of the whole.")
+    if names := {stage.algorithm.name for stage in recipe.stages if stage.algorithm.coherent}:
+        raise RecipeError(f"Partial coherence does not go with {', '.join(names)}; take raar or hio.")
+
+
+def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Reconstruction:
+    """Run a recipe to its end without watching; the options are those of :func:`run`."""
+    steps = run(problem, recipe, start, **{"interval": float("inf"), "record_every": 0, **options})
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _with_beta(stage: Stage, beta: float | None) -> Stage:
+    if beta is None or "beta" not in type(stage.algorithm).model_fields:
+        return stage
+    try:
+        changed = type(stage.algorithm).model_validate({**stage.algorithm.model_dump(), "beta": beta})
+        return stage.model_copy(update={"algorithm": changed})
+    except ValidationError as error:
+        raise RecipeError(f"The feedback β does not fit: {in_words(error)}.") from error
+
+
+def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
+    strokes = torch.as_tensor(np.asarray(edit)).to(problem.device)
+    if tuple(strokes.shape[-len(problem.grid) :]) != problem.grid:
+        raise SupportError(f"The edit has the shape {tuple(strokes.shape)}, the measurement {problem.grid}.")
+    strokes = strokes.expand(state.support.shape)
+    support = as_support((state.support | (strokes > 0)) & ~(strokes < 0), problem)
+    painted = strokes != 0
+    return _with_support(state, support, painted if state.pinned is None else state.pinned | painted)
+
+
+def _with_support(state: State, support: Tensor, pinned: Tensor | None) -> State:
+    # Multipliers and curvature belong to the constraint they were found under.
+    if not torch.equal(support, state.support):
+        state = replace(state, support=support, memory=None)
+    return replace(state, pinned=pinned)
