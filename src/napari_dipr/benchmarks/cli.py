@@ -46,6 +46,77 @@ def table1(
         write_json(json_file, result)
 
 
+@app.command()
+def peers(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each program.", show_default="as many as torch takes")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often the programs take turns at each size.")] = 7,
+) -> None:
+    """Time one HIO iteration beside those of cohere, solvephase, CDI-ST and QoraPhase, where they are installed."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import peers as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # Drawn between the turns alone: a thread that draws would be timed too.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=rounds)
+
+        def progress(case: str, done: int) -> None:
+            bar.update(task, description=case, completed=done)
+            bar.refresh()
+
+        result = benchmark.peers(benchmark.CASES, rounds=rounds, threads=threads, progress=progress)
+    _print_peers(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+def _print_peers(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from napari_dipr.benchmarks.peers import SAME
+
+    names = list(result["cases"][0]["peers"])
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        title=f"One iteration of HIO in ms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
+        caption="×: the fastest peer's time to ours, the median over rounds. – is a peer that did not take part.",
+    )
+    table.add_column("size", no_wrap=True)
+    for heading in ("ours", *names, "fastest", "×"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for case in result["cases"]:
+        table.add_row(
+            case["name"],
+            _text(case["ours_ms"], ".2f"),
+            *(_text(case["peers"][name]["iteration_ms"], ".2f") for name in names),
+            case["fastest_peer"] or "–",
+            _text(case["speedup"], ".2f"),
+        )
+    console = Console()
+    console.print(table)
+    for case in result["cases"]:
+        if case["ours_difference"] > SAME:
+            console.print(f"ours: wrong at {case['name']}, by {case['ours_difference']:.1e}", style="red", markup=False)
+    for name in names:
+        absent: dict[str, list[str]] = {}
+        for case in result["cases"]:
+            if reason := case["peers"][name].get("reason"):
+                absent.setdefault(reason, []).append(case["name"])
+        for reason, sizes in absent.items():
+            console.print(f"{name}: {reason} ({', '.join(sizes)})", style="dim", markup=False)
+
+
 def _print(result: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
