@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numba import njit, prange
 
-from napari_dipr.physics.fourier import TINY
 from napari_dipr.solvers.passes import LEAST
 
 # What one thread takes at a time, in pixels; below it, threads cost more than they bring.
 PIECE = 1 << 14
+# A coefficient below the root of it has no phase to keep. Not the square of ``TINY``, which is no normal number in
+# float32: the fast root takes it for 0, and 0 ends as NaN.
+LEAST_POWER = 1e-36
 # All of LLVM's freedom but that to assume that nothing is NaN: a diverged run must be seen as one.
 FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
 _compile = njit(parallel=True, fastmath=FAST, nogil=True, cache=True, error_model="numpy")
@@ -47,14 +49,14 @@ def impose_magnitude(f: Any, amplitudes: Any, measured: Any, intensities: Any) -
     """See :func:`napari_dipr.solvers.passes.impose_magnitude`; arrays are ``[batch or 1, pixels]``."""
     batch, pixels = f.shape
     pieces = (pixels + PIECE - 1) // PIECE
-    tiny, one = f.real.dtype.type(TINY), f.real.dtype.type(1)
+    least, one = f.real.dtype.type(LEAST_POWER), f.real.dtype.type(1)
     for k in prange(batch * pieces):
         b, first = k // pieces, (k % pieces) * PIECE
         m = 0 if measured is None else b % measured.shape[0]
         for i in range(first, min(first + PIECE, pixels)):
             re, im = f[b, i].real, f[b, i].imag
             power = re * re + im * im if intensities is None else intensities[b, i]
-            factor = amplitudes[b, i] / np.sqrt(max(power, tiny * tiny))
+            factor = amplitudes[b, i] / np.sqrt(max(power, least))
             if measured is not None:
                 factor = factor if measured[m, i] else one
             f[b, i] = complex(re * factor, im * factor)
