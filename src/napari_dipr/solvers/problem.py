@@ -70,14 +70,29 @@ class Problem:
         *,
         positive: bool = False,
         real: bool = False,
+        free: float = 0.0,
+        coherent: bool = True,
         device: torch.device | str = "cpu",
     ) -> "Problem":
         """Build the problem of one measurement, or of several of one shape as a batch.
 
+        Parameters
+        ----------
+        measurements
+            All of one shape.
+        positive, real
+            What is known of the object. Its spectrum is halved then.
+        free
+            Share of the pixels to hold back; 0 for none.
+        coherent
+            Whether the light is; where it may not be, the spectrum is not halved.
+        device
+            Where to put it.
+
         Raises
         ------
         MeasurementError
-            If their shapes differ, or there is none.
+            If their shapes differ, or there is none; or as :meth:`halved` and :meth:`holding_out` do.
         """
         batch = [measurements] if isinstance(measurements, Measurement) else list(measurements)
         if len({m.grid for m in batch}) != 1:
@@ -88,7 +103,10 @@ class Problem:
         mask = None if bool(measured.all()) else measured.to(device)
         units = {m.photons_per_unit for m in batch}
         photons = units.pop() if len(units) == 1 else None
-        return cls(amplitudes.to(device), mask, positive, real, photons)
+        problem = cls(amplitudes.to(device), mask, positive, real, photons)
+        if problem.real and coherent:
+            problem = problem.halved()
+        return problem.holding_out(free) if free else problem
 
     def halved(self) -> "Problem":
         """Return the problem of a real object: half the spectrum of Friedel-averaged data, about half the work.
@@ -101,14 +119,19 @@ class Problem:
         MeasurementError
             If the pattern is symmetric about a point that is not its zero frequency.
         """
+        if self.whole:
+            return self
+        if self.free is not None:
+            raise ValueError("Halve a problem before pixels of it are held back: they are those of one spectrum.")
         a, grid = self.amplitudes, self.grid
-        offset = _off_centre(a)
+        known = torch.ones_like(a, dtype=torch.bool) if self.measured is None else self.measured.expand(a.shape)
+        # Where −q was not measured, q has nothing to be compared with.
+        offset = _off_centre(a * mirrored(known))
         if any(abs(s) > 0.5 for s in offset):
             raise MeasurementError(
                 f"The pattern is symmetric about a point ({', '.join(f'{s:+g}' for s in offset)}) pixels from its zero "
                 "frequency. A real object needs it centred: crop it around its centre, or leave the object complex."
             )
-        known = torch.ones_like(a, dtype=torch.bool) if self.measured is None else self.measured.expand(a.shape)
         both = known.to(a.dtype) + mirrored(known).to(a.dtype)
         power = (a.square() + mirrored(a).square()) / both.clamp_min(1)
         half = (..., slice(grid[-1] // 2 + 1))
@@ -231,12 +254,15 @@ def _wide(x: Tensor) -> torch.dtype:
 
 
 def _off_centre(amplitudes: Tensor) -> tuple[float, ...]:
-    """Return how far from zero frequency the point lies that the patterns are most symmetric about, in pixels."""
-    dims = grid_dims(amplitudes)
+    """Return how far from zero frequency the point lies that a pattern is most symmetric about, in pixels, at worst."""
+    dims, grid = grid_dims(amplitudes), amplitudes.shape[1:]
     spectrum = torch.fft.rfftn(amplitudes, dim=dims)
-    alike = torch.fft.irfftn(spectrum.square(), s=amplitudes.shape[1:], dim=dims).sum(0)
-    where = np.unravel_index(int(alike.argmax()), alike.shape)
-    return tuple((int(s) - n if s > n // 2 else int(s)) / 2 for s, n in zip(where, alike.shape, strict=True))
+    alike = torch.fft.irfftn(spectrum.square(), s=grid, dim=dims).flatten(1)
+    offsets = []
+    for where in alike.argmax(1).tolist():
+        place = np.unravel_index(where, grid)
+        offsets.append(tuple((int(s) - n if s > n // 2 else int(s)) / 2 for s, n in zip(place, grid, strict=True)))
+    return max(offsets, key=lambda offset: max(abs(s) for s in offset))
 
 
 @dataclass(frozen=True)
