@@ -3,9 +3,10 @@
 What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,17 +15,6 @@ from rich.markup import escape
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_dipr.measurement import Measurement
-    from napari_dipr.solvers.problem import Problem, State
-    from napari_dipr.solvers.recipe import Recipe
-    from napari_dipr.solvers.run import Reconstruction
-
-AUTOCORRELATION = "autocorrelation"
 
 # Words for people go to stderr; stdout is for what other programs read.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -87,7 +77,10 @@ def reconstruct(
         typer.Option(metavar="autocorrelation|FILE", help="First support, instead of a network's.", show_default=False),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(metavar="hio|raar|alm|TEXT", help='Preset, or stages such as "hio(beta=0.8)*300 + er*50".')
+        str,
+        typer.Option(
+            metavar="PRESET|TEXT", help='hio, raar, alm, thorough, auto; or stages such as "hio(beta=0.8)*300 + er*50".'
+        ),
     ] = "hio",
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="300 for a preset")
@@ -127,6 +120,17 @@ def reconstruct(
     ] = None,
     shrink_wrap: Annotated[bool, typer.Option("--shrink-wrap/--no-shrink-wrap", help="Let the support follow.")] = True,
     positive: Annotated[bool, typer.Option("--positive", help="The object is real and not negative.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="The object is real.")] = False,
+    coherence: Annotated[
+        bool, typer.Option("--partial-coherence", help="Estimate how far the light is coherent, too.")
+    ] = False,
+    free: Annotated[
+        float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Hold pixels back to judge by, such as 0.05.")
+    ] = 0.0,
+    photons: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
+    ] = None,
 ) -> None:
     """Reconstruct an object without a window.
 
@@ -148,10 +152,21 @@ def reconstruct(
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
     from napari_dipr.networks.zoo import describe_model
-    from napari_dipr.solvers.recipe import Recipe
-    from napari_dipr.solvers.shrinkwrap import ShrinkWrap
+    from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
 
-    plan = Recipe.parse(recipe, iterations=iterations, shrinkwrap=ShrinkWrap() if shrink_wrap else None)
+    request = Request(
+        recipe=recipe,
+        iterations=iterations,
+        shrink_wrap=shrink_wrap,
+        partial_coherence=coherence,
+        positive=positive,
+        real=real,
+        free=free,
+        model=model,
+        support=support,
+        seed=seed,
+    )
+    request.plan()
     measurement = read(
         input,
         kind=None if amplitude is None else "amplitude" if amplitude else "intensity",
@@ -160,6 +175,8 @@ def reconstruct(
         frame=frame,
         mask=mask,
     )
+    if photons is not None:
+        measurement = replace(measurement, photons_per_unit=photons)
     if threshold is not None:
         measurement = measurement.thresholded(threshold)
     if crop is not None:
@@ -167,16 +184,19 @@ def reconstruct(
     console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
     for step in measurement.history:
         console.print(f"  {escape(step)}")
-    known, window = _truth(input, truth, measurement)
+    known, window, remark = known_object(input, truth, measurement)
+    if remark:
+        console.print(f"  {remark}")
 
     if model is None and support is None:
-        model, why = _fitting(measurement)
+        model, why = fitting(measurement)
+        request = replace(request, model=model)
         console.print(f"  {escape(why)}")
     support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, place = _solve(measurement, plan, model, support, seed, device, positive)
+    result, plan, place = request.carry_out(measurement, device, console)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
-    nmse = None if known is None else _nmse(object_, known, window)
+    nmse = None if known is None else compared(object_, known, window)
     told = provenance(
         measurement,
         plan,
@@ -188,10 +208,13 @@ def reconstruct(
         threshold=None if model is None else describe_model(model).proposal.threshold,
         device=place,
         positive=positive,
+        real=real or positive,
+        free_share=free,
         nmse=nmse,
     )
     voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
     paths = export(folder, file_name(measurement.name), object_, inside, told, voxel)
+    last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),
         "r_factor": float(result.r_factor[0]),
@@ -199,6 +222,9 @@ def reconstruct(
         "iterations": result.iterations,
         "seconds": round(result.seconds, 3),
         "nmse": nmse,
+        "likelihood": last.likelihood,
+        "free_chi2": last.free_chi2,
+        "free_likelihood": last.free_likelihood,
         "support_from": support_from,
         "outputs": {quantity: str(path) for quantity, path in paths.items()},
     }
@@ -208,7 +234,8 @@ def reconstruct(
         print(encoder.dumps(figures, indent=2))  # noqa: T201
     elif json is not None:
         write_json(json, figures)
-    error = "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
+    error = "" if last.free_chi2 is None else f", free χ² {last.free_chi2:.4g}"
+    error += "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
     console.print(
         f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
         f"voxels, {result.ended}, {result.seconds:.1f} s on {place}"
@@ -276,119 +303,6 @@ def _needs_napari() -> None:
     except ImportError as error:  # qtpy has its own kinds where there is no binding
         raise DiprError(f'The window needs napari with a Qt ({error}): pip install "napari-dipr[all]"') from error
     del napari
-
-
-def _truth(
-    input: str, file: Path | None, measurement: "Measurement"
-) -> "tuple[NDArray[np.generic] | None, NDArray[np.bool_] | None]":
-    """Return the true object, where it is known, and the window it is in (None: anywhere)."""
-    import numpy as np
-
-    from napari_dipr.errors import FileError
-    from napari_dipr.io.arrays import load_array
-    from napari_dipr.io.read import SAMPLE
-    from napari_dipr.samples import field_window, sample
-
-    if file is not None:
-        known = np.squeeze(load_array(file).array)
-        if known.shape != measurement.grid or not np.isfinite(known).all() or not known.any():
-            raise FileError(
-                f"{file.name} is no truth for this measurement: it must have the shape {measurement.grid}, this is "
-                f"{known.shape}, and finite values that are not all zero."
-            )
-        return known, None
-    if not input.startswith(SAMPLE):
-        return None, None
-    _, known = sample(input.removeprefix(SAMPLE))
-    if known.shape != measurement.grid:
-        console.print("  cropped, the sample has another pixel size than its truth: not compared")
-        return None, None
-    return known, field_window()
-
-
-def _fitting(measurement: "Measurement") -> tuple[str | None, str]:
-    from napari_dipr.networks.zoo import fitting_model, model_names
-
-    model = fitting_model(measurement)
-    if model is not None:
-        return model, f"support and start from the model {model}, which fits the measurement's size"
-    there = ", ".join(model_names())
-    why = f"none of the models ({there}) fits this size" if there else "there are no models"
-    return None, f"support from the autocorrelation: {why}"
-
-
-def _solve(
-    measurement: "Measurement",
-    plan: "Recipe",
-    model: str | None,
-    support: str | None,
-    seed: int,
-    device: str,
-    positive: bool,
-) -> "tuple[Reconstruction, str]":
-    """Return the run's outcome and the device it was on: where an accelerator's memory is full, the CPU."""
-    from napari_dipr.device import find_device, is_out_of_memory, release_memory
-    from napari_dipr.errors import SolverError
-
-    place = str(find_device(device))
-    try:
-        return _watched(*_start(measurement, model, support, seed, place, positive), plan), place
-    except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
-        if not is_out_of_memory(error):
-            raise
-        if place == "cpu":
-            raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
-    console.print(f"  the memory of {place} is full: again on the cpu")
-    release_memory()
-    return _watched(*_start(measurement, model, support, seed, "cpu", positive), plan), "cpu"
-
-
-def _start(
-    measurement: "Measurement", model: str | None, support: str | None, seed: int, device: str, positive: bool
-) -> "tuple[Problem, State]":
-    import torch
-
-    from napari_dipr.io.read import load_mask
-    from napari_dipr.networks.propose import propose
-    from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
-    from napari_dipr.solvers.shrinkwrap import autocorrelation_support
-
-    problem = Problem.of(measurement, positive=positive, device=device)
-    if model is not None:
-        proposal = propose(measurement, model, device=device)
-        return problem, start_from(
-            problem, torch.from_numpy(proposal.object)[None], as_support(proposal.support, problem)
-        )
-    if support in (None, AUTOCORRELATION):
-        return problem, random_start(problem, autocorrelation_support(problem), seed)
-    return problem, random_start(problem, as_support(load_mask(str(support)), problem), seed)
-
-
-def _watched(problem: "Problem", start: "State", plan: "Recipe") -> "Reconstruction":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from napari_dipr.solvers.run import run
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    steps = run(problem, plan, start)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=plan.iterations)
-        while True:
-            try:
-                at = next(steps)
-            except StopIteration as end:
-                return end.value
-            words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
-            progress.update(task, completed=at.iteration, description=escape(words))
-
-
-def _nmse(estimate: "NDArray[np.complex64]", truth: "NDArray[np.generic]", window: "NDArray[np.bool_] | None") -> float:
-    import torch
-
-    from napari_dipr.physics.symmetry import nmse
-
-    inside = None if window is None else torch.from_numpy(window)
-    return float(nmse(torch.from_numpy(estimate)[None], torch.from_numpy(truth)[None], inside)[0])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class PartialCoherence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: int = Field(100, ge=1, le=1_000_000, description="iterations before the first estimate")
-    every: int = Field(50, ge=1, le=100_000, description="iterations between two estimates")
+    every: int = Field(20, ge=1, le=100_000, description="iterations between two estimates")
     steps: int = Field(10, ge=1, le=1000, description="Richardson–Lucy steps of an estimate")
     window: int = Field(9, ge=3, le=65, description="side of the point-spread function, pixels of the detector")
     sigma: float = Field(0.5, gt=0, le=10, description="standard deviation of the first guess, pixels of the detector")

@@ -19,6 +19,8 @@ from napari_dipr.solvers.passes import impose_magnitude, misfits
 # A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
 # counting of equations allows (an oversampling ratio of 2 in all).
 MAX_FRACTION = 0.5
+# Of a blurred pattern's brightest pixel.
+BLUR_FLOOR = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +185,9 @@ class Problem:
         if self.coherence is None:
             return None
         power, dims = f.abs().square_(), grid_dims(f)
-        return torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
+        power = torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
+        # Transforms round by a share of the brightest pixel; below it there is no intensity to divide by.
+        return torch.maximum(power, BLUR_FLOOR * power.amax(dims, True))
 
     def project_magnitude(self, x: Tensor) -> Tensor:
         """Project objects onto the measured magnitudes, leaving unmeasured pixels free; a tensor of its own.

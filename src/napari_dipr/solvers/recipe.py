@@ -1,6 +1,8 @@
 """Recipes: stages, each an algorithm for a number of iterations, and what works beside them. A recipe is data."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,7 +106,8 @@ class Recipe(BaseModel):
         text
             One of :data:`~napari_dipr.solvers.presets.PRESETS`, or stages joined by ``+``: ``name*iterations`` with
             options in brackets where they are not the defaults, such as ``hio(beta=0.8)*300 + er*50``. A group in
-            brackets is repeated: ``(raar*80 + er*20)*5``.
+            brackets is repeated: ``(raar*80 + er*20)*5``. What works beside them may follow after semicolons:
+            ``hio; shrinkwrap(threshold=0.1); coherence; settling``, and then counts instead of the arguments.
         iterations
             Iterations of a preset in all. The text states its own.
         shrinkwrap, coherence
@@ -121,7 +124,8 @@ class Recipe(BaseModel):
         """
         from napari_dipr.solvers.presets import PRESETS
 
-        text = text.strip().lower()
+        text, *others = (part.strip() for part in text.lower().split(";"))
+        beside = {"shrinkwrap": shrinkwrap, "coherence": coherence} | dict(_beside(part) for part in others)
         if text in PRESETS:
             iterations = ITERATIONS if iterations is None else iterations
             if not 1 <= iterations <= MOST_ITERATIONS:
@@ -130,7 +134,7 @@ class Recipe(BaseModel):
                 chosen = PRESETS[text](iterations, problem, **options)
             except ValidationError as error:
                 raise RecipeError(f"The options of {text} do not fit: {in_words(error)}.") from error
-            return chosen.model_copy(update={"shrinkwrap": shrinkwrap, "coherence": coherence})
+            return chosen.model_copy(update=beside)
         if iterations is not None or options:
             given = [
                 f"{key}={value:g}" for key, value in {"iterations": iterations, **options}.items() if value is not None
@@ -138,10 +142,13 @@ class Recipe(BaseModel):
             raise RecipeError(
                 f"The recipe {text!r} states its own iterations and options: leave out {', '.join(given)}."
             )
-        return cls(stages=tuple(_stages(text)), shrinkwrap=shrinkwrap, coherence=coherence)
+        return cls(stages=tuple(_stages(text)), **beside)
 
+
+BESIDE: dict[str, Any] = {"shrinkwrap": ShrinkWrap, "coherence": PartialCoherence, "settling": Settling}
 
 _STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d+)\s*")
+_BESIDE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*")
 _GROUP = re.compile(r"\s*\((?P<stages>.*)\)\s*\*\s*(?P<times>\d+)\s*")
 
 
@@ -198,15 +205,37 @@ def _stage(text: str) -> Stage:
     match = _STAGE.fullmatch(text)
     if match is None or match["name"] not in ALGORITHMS:
         raise RecipeError(f"The recipe's part {text.strip()!r} was not understood. {known}")
+    options = _options(text, match["options"])
+    with _explained(text):
+        return Stage(algorithm=ALGORITHMS[match["name"]](**options), iterations=int(match["iterations"]))
+
+
+def _beside(text: str) -> tuple[str, Any]:
+    match = _BESIDE.fullmatch(text)
+    if match is None or match["name"] not in BESIDE:
+        raise RecipeError(
+            f"The recipe's part {text.strip()!r} was not understood. After the stages may stand {', '.join(BESIDE)}."
+        )
+    options = _options(text, match["options"])
+    with _explained(text):
+        return match["name"], BESIDE[match["name"]](**options)
+
+
+def _options(text: str, inner: str | None) -> dict[str, str]:
     options = {}
-    for pair in (match["options"] or "").replace(" ", "").split(","):
+    for pair in (inner or "").replace(" ", "").split(","):
         key, equals, value = pair.partition("=")
         if pair and not (key and equals and value):
             raise RecipeError(f"The recipe's part {text.strip()!r} has {pair!r} where OPTION=VALUE is expected.")
         if pair:
             options[key] = value
+    return options
+
+
+@contextmanager
+def _explained(text: str) -> Iterator[None]:
     try:
-        return Stage(algorithm=ALGORITHMS[match["name"]](**options), iterations=int(match["iterations"]))
+        yield
     except ValidationError as error:
         raise RecipeError(
             f"The recipe's part {text.strip()!r} has options that do not fit: {in_words(error)}."

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from pydantic import ValidationError
 from torch import Tensor
 
-
 from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
 from napari_dipr.solvers.problem import Errors, Problem, State, as_support
 from napari_dipr.solvers.recipe import Recipe, Settling, Stage
