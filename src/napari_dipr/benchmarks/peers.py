@@ -9,6 +9,10 @@ the median of the rounds' ratios, which need not be the ratio of the medians.
 A peer takes part where it is installed, where it can solve such arrays, and where its first iteration is the
 textbook's to within rounding; where it does not, the reason stands in place of the time. Of the ways that a peer can be
 set, the one that is fastest at a size takes part.
+
+Measure on a machine that does nothing else. Where others compute too, OpenMP's threads wait for each other at full
+speed and are not let in: ours then takes ten times as long at the small sizes, unless ``OMP_WAIT_POLICY=passive`` is in
+the environment.
 """
 
 import importlib.metadata
