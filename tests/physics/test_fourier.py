@@ -15,6 +15,7 @@ from napari_dipr.physics.fourier import (
     forward,
     gaussian_blur,
     magnitude_projection,
+    mirrored,
 )
 
 grids = st.one_of(
@@ -147,3 +148,39 @@ def test_a_window_larger_than_the_grid_is_refused():
         centre_window(torch.zeros(1, 5, 5), (6, 4))
     with pytest.raises(ValueError, match="does not fit"):
         embed_window(torch.zeros(1, 6, 4), (5, 5))
+
+
+@given(grids, seeds)
+def test_a_mirrored_pattern_has_minus_q_in_the_place_of_q(grid, seed):
+    pattern = draw((2, *grid), seed, torch.float64)
+    there = mirrored(pattern)
+    for q in itertools.product(*[range(n) for n in grid]):
+        minus = tuple(-k % n for k, n in zip(q, grid, strict=True))
+        assert torch.equal(there[(slice(None), *q)], pattern[(slice(None), *minus)])
+    assert torch.equal(mirrored(there), pattern)
+
+
+@given(grids, seeds)
+def test_the_pattern_of_a_real_object_is_its_own_mirror_image_and_a_complex_one_s_is_not(grid, seed):
+    real, other = draw((1, *grid), seed, torch.float64), draw((1, *grid), seed)
+    pattern = forward(real).abs()
+    torch.testing.assert_close(mirrored(pattern), pattern, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(mirrored(forward(other).abs()), forward(other).abs())
+
+
+def test_masks_are_mirrored_too():
+    mask = torch.zeros(1, 4, 5, dtype=torch.bool)
+    mask[0, 1, 2] = True
+    assert mirrored(mask).nonzero().tolist() == [[0, 3, 3]]
+
+
+@pytest.mark.parametrize("shape", [(1, 2048, 2048), (2, 64, 48)])
+def test_the_inverse_transform_is_scaled_once_on_two_threads(shape):
+    # torch 2.13 scales the one of 2048² twice when asked to scale it.
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        x = torch.ones(shape, dtype=torch.complex64)
+        assert float((backward(forward(x)) - x).abs().max()) < 1e-3
+    finally:
+        torch.set_num_threads(before)
