@@ -88,3 +88,15 @@ class PartialCoherence(BaseModel):
             profile = torch.exp(-0.5 * (r / self.sigma).square())
             psf = psf * profile.reshape([-1 if d == dim else 1 for d in range(psf.ndim)])
         return psf / psf.sum(tuple(range(1, psf.ndim)), True)
+
+
+def widths(psf: "Tensor") -> list[float]:
+    """Return the standard deviations of the first point-spread function of ``[batch, *window]``, pixels by axis."""
+    import torch
+
+    found = []
+    for axis in range(psf.ndim - 1):
+        profile = psf[0].sum([d for d in range(psf.ndim - 1) if d != axis])
+        r = torch.arange(len(profile), device=psf.device) - len(profile) // 2
+        found.append(float((profile * r.square()).sum().sqrt()))
+    return found

@@ -45,20 +45,20 @@ def scalars(dtype: torch.dtype, *values: float) -> tuple[Any, ...]:
 
 
 @_compile
-def impose_magnitude(f: Any, amplitudes: Any, measured: Any, intensities: Any) -> None:
+def impose_magnitude(f: Any, amplitudes: Any, measured: Any, intensities: Any, scale: Any) -> None:
     """See :func:`napari_dipr.solvers.passes.impose_magnitude`; arrays are ``[batch or 1, pixels]``."""
     batch, pixels = f.shape
     pieces = (pixels + PIECE - 1) // PIECE
-    least, one = f.real.dtype.type(LEAST_POWER), f.real.dtype.type(1)
+    least = f.real.dtype.type(LEAST_POWER)
     for k in prange(batch * pieces):
         b, first = k // pieces, (k % pieces) * PIECE
         m = 0 if measured is None else b % measured.shape[0]
         for i in range(first, min(first + PIECE, pixels)):
             re, im = f[b, i].real, f[b, i].imag
             power = re * re + im * im if intensities is None else intensities[b, i]
-            factor = amplitudes[b, i] / np.sqrt(max(power, least))
+            factor = scale * amplitudes[b, i] / np.sqrt(max(power, least))
             if measured is not None:
-                factor = factor if measured[m, i] else one
+                factor = factor if measured[m, i] else scale
             f[b, i] = complex(re * factor, im * factor)
 
 

@@ -21,7 +21,12 @@ _loops: Any = None
 
 
 def impose_magnitude(
-    f: Tensor, amplitudes: Tensor, measured: Tensor | None = None, intensities: Tensor | None = None
+    f: Tensor,
+    amplitudes: Tensor,
+    measured: Tensor | None = None,
+    intensities: Tensor | None = None,
+    *,
+    scale: float = 1.0,
 ) -> Tensor:
     """Give Fourier coefficients the measured magnitudes, ``f·A/|f|``, in place; returns them.
 
@@ -35,17 +40,20 @@ def impose_magnitude(
         Where it is False, ``f`` stays as it is. None: all was measured.
     intensities
         The model's intensities, where they are not ``|f|²``: their square root takes the place of ``|f|``.
+    scale
+        What all coefficients are multiplied by on the way, for the inverse transform.
     """
     if loops := _compiled(f):
         f = f.contiguous()
         model = None if intensities is None else _rows(intensities.expand_as(f), f)
-        loops.call(loops.impose_magnitude, _rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
+        arrays = (_rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
+        loops.call(loops.impose_magnitude, *arrays, *loops.scalars(f.real.dtype, scale))
         return f
     size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt_()
     torch.div(amplitudes, size.clamp_min_(TINY), out=size)
     if measured is not None:
         size.masked_fill_(~measured, 1.0)
-    return f.mul_(size)
+    return f.mul_(size.mul_(scale) if scale != 1 else size)
 
 
 def relax(y: Tensor, x: Tensor, support: Tensor, a: float, b: float, *, positive: bool = False) -> Tensor:

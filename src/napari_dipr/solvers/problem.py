@@ -1,5 +1,6 @@
 """What is to be solved, and how far a solver has come."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from napari_dipr.errors import MeasurementError, SupportError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fourier import backward, batchwise, coherence_of, forward, grid_dims, mirrored
+from napari_dipr.physics.fourier import backward_unscaled, batchwise, coherence_of, forward, grid_dims, mirrored
 from napari_dipr.solvers.free import FreePixels
 from napari_dipr.solvers.passes import impose_magnitude, misfits
 
@@ -178,7 +179,16 @@ class Problem:
 
     def backward(self, f: Tensor) -> Tensor:
         """Invert :meth:`forward`."""
-        return torch.fft.irfftn(f, s=self.whole, dim=grid_dims(f)) if self.whole else backward(f)
+        return self._backward_unscaled(f).mul_(self._scale)
+
+    def _backward_unscaled(self, f: Tensor) -> Tensor:
+        return (
+            torch.fft.irfftn(f, s=self.whole, dim=grid_dims(f), norm="forward") if self.whole else backward_unscaled(f)
+        )
+
+    @property
+    def _scale(self) -> float:
+        return 1 / math.prod(self.grid)
 
     def blurred(self, f: Tensor) -> Tensor | None:
         """Return the intensities that partially coherent light has where coherent light has ``|f|²``; None if it is."""
@@ -195,7 +205,8 @@ class Problem:
         With partial coherence the factor is ``A/√(|F|² ⊗ PSF)``.
         """
         f = self.forward(x)
-        return self.backward(impose_magnitude(f, self.amplitudes, self.measured, self.blurred(f)))
+        f = impose_magnitude(f, self.amplitudes, self.measured, self.blurred(f), scale=self._scale)
+        return self._backward_unscaled(f)
 
     def project_object(self, x: Tensor, support: Tensor) -> Tensor:
         """Project objects onto what is known of them: the support, and reality and positivity where they hold."""
@@ -247,10 +258,12 @@ class Problem:
         f = self.forward(x)
         power = f.abs().square_() if self.coherence is None else self.blurred(f)
         assert power is not None
+        del f
         power = power if self.measured is None else torch.where(self.measured, power, 0)
         power = power if self._weights is None else power * self._weights
         have = power.sum(grid_dims(power), dtype=_wide(power))
-        return x * batchwise((self._norms[0] / have.clamp_min(1e-30)).sqrt().to(power.dtype), x)
+        del power
+        return x * batchwise((self._norms[0] / have.clamp_min(1e-30)).sqrt().to(x.real.dtype), x)
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -359,8 +372,11 @@ def random_start(problem: Problem, support: Tensor, seed: int | None = 0) -> Sta
     """
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
     phases = torch.rand(problem.amplitudes.shape, generator=generator).mul_(2 * torch.pi).to(problem.device)
-    x = problem.backward(torch.polar(problem.amplitudes, phases.to(problem.amplitudes.dtype)))
-    return State(problem.scaled(problem.project_object(x, support)), support)
+    x = torch.polar(problem.amplitudes, phases.to(problem.amplitudes.dtype))
+    del phases  # a start shall not need more memory at once than the steps do
+    x = problem.backward(x)
+    x = problem.project_object(x, support)
+    return State(problem.scaled(x), support)
 
 
 def start_from(problem: Problem, x: Tensor, support: Tensor) -> State:
