@@ -263,7 +263,7 @@ def test_two_viewers_run_side_by_side(make_napari_viewer, idle):
         session.use(measurement, truth)
         session.show_support(np.abs(truth) > 0, "test")
         session.refinement.start(
-            lambda: Recipe.parse("hio*200 + er*20"), start="random", seed=0, device="cpu", positive=False
+            lambda problem: Recipe.parse("hio*200 + er*20"), start="random", seed=0, device="cpu", positive=False
         )
     idle(lambda: all(s.refinement.state == "idle" for s in sessions))
     for session in sessions:

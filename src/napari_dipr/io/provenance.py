@@ -12,6 +12,7 @@ import numpy as np
 from napari_dipr import __version__
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
+from napari_dipr.solvers.coherence import widths
 
 if TYPE_CHECKING:
     from napari_dipr.solvers.recipe import Recipe
@@ -63,6 +64,7 @@ def provenance(
         Plain JSON types, None for what is not known or not finite.
     """
     geometry = measurement.geometry
+    last = None if result is None else result.history[-1]
     return as_json(
         {
             "program": "napari-dipr",
@@ -88,7 +90,7 @@ def provenance(
             "positive": positive,
             "device": device,
             "errors": None
-            if result is None
+            if result is None or last is None
             else {
                 "chi2": float(result.chi2[0]),
                 "r_factor": float(result.r_factor[0]),
@@ -96,6 +98,10 @@ def provenance(
                 "iterations": result.iterations,
                 "ffts": result.ffts,
                 "seconds": round(result.seconds, 3),
+                "psf_sigma": None if result.state.psf is None else widths(result.state.psf),
+                "likelihood": last.likelihood,
+                "free_chi2": last.free_chi2,
+                "free_likelihood": last.free_likelihood,
                 "ended": result.ended,
             },
             **more,

@@ -6,11 +6,11 @@ from typing import Any
 import pyqtgraph
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-CURVES = {"chi2": ("χ²", "#00e5ff"), "r_factor": ("R", "#ff9500")}
+CURVES = {"chi2": ("χ²", "#00e5ff"), "r_factor": ("R", "#ff9500"), "free_chi2": ("free χ²", "#c792ea")}
 
 
 class ConvergencePlot(QWidget):
-    """χ² and R-factor against the iteration, logarithmic."""
+    """χ² and R-factor against the iteration, logarithmic; χ² on free pixels where some are held back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,9 +36,11 @@ class ConvergencePlot(QWidget):
         self.setFixedHeight(190)
 
     def show_history(self, history: Sequence[Any]) -> None:
-        """Draw the error history, records with ``iteration``, ``chi2`` and ``r_factor``."""
+        """Draw the error history, records with ``iteration`` and what is drawn of them; None where it is not known."""
         (self.plot.enableAutoRange if history else self.plot.disableAutoRange)()
-        iterations = [record.iteration for record in history]
         for key, curve in self.curves.items():
+            known = [record for record in history if getattr(record, key) is not None]
             # A logarithm has no zero: noise-free data can be matched to the last bit.
-            curve.setData(iterations, [max(getattr(record, key), 1e-16) for record in history])
+            curve.setData(
+                [record.iteration for record in known], [max(getattr(record, key), 1e-16) for record in known]
+            )

@@ -12,7 +12,9 @@ from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
 
-ALGORITHMS = {"HIO, then ER": "hio", "RAAR, then ER": "raar", "ALM": "alm"}
+ALGORITHMS = {"HIO, then ER": "hio", "RAAR, then ER": "raar", "ALM": "alm", "thorough": "thorough", "auto": "auto"}
+# Share of the pixels that the box "free pixels" holds back.
+FREE = 0.05
 # Of the presets whose algorithm has a β: what bounds it.
 WITH_BETA = {"hio": HIO, "raar": RAAR}
 
@@ -34,7 +36,8 @@ class RefinePanel(QWidget):
         self.algorithm = ComboBox(
             choices=list(ALGORITHMS),
             label="algorithm",
-            tooltip="HIO and RAAR search; ALM polishes what is nearly right",
+            tooltip="HIO and RAAR search; ALM polishes what is nearly right; thorough ends with the likelihood; auto "
+            "chooses by the measurement and stops when nothing improves",
         )
         self.iterations = SpinBox(
             value=ITERATIONS,
@@ -51,6 +54,16 @@ class RefinePanel(QWidget):
             value=True, text="shrink-wrap", tooltip="Let the support follow the object; strokes of yours stay"
         )
         self.positive = CheckBox(value=False, text="real and ≥ 0", tooltip="Hold the object real and not negative")
+        self.coherence = CheckBox(
+            value=False,
+            text="partial coherence",
+            tooltip="Find along the way how far the light's lack of coherence blurs the pattern",
+        )
+        self.free = CheckBox(
+            value=False,
+            text="free pixels",
+            tooltip=f"Hold {FREE:.0%} of the pixels back, and draw χ² on them: it rises when noise is fitted",
+        )
         self.device = ComboBox(choices=NAMES, label="device", tooltip="Where the solver runs")
         self.plot = ConvergencePlot()
         form = Form()
@@ -58,6 +71,8 @@ class RefinePanel(QWidget):
         checks = QGridLayout()
         checks.addWidget(self.shrink_wrap.native, 0, 0)
         checks.addWidget(self.positive.native, 0, 1)
+        checks.addWidget(self.coherence.native, 1, 0)
+        checks.addWidget(self.free.native, 1, 1)
         form.addRow("", checks)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -80,15 +95,22 @@ class RefinePanel(QWidget):
     def run(self) -> None:
         """Start the refinement that the form describes."""
         algorithm, iterations, beta = ALGORITHMS[self.algorithm.value], self.iterations.value, self.beta.value
-        shrinks = self.shrink_wrap.value
+        shrinks, blurred = self.shrink_wrap.value, self.coherence.value
 
-        def recipe():  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
+        def recipe(problem):  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
+            from napari_dipr.solvers.coherence import PartialCoherence
             from napari_dipr.solvers.recipe import Recipe
             from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
             options = {"beta": beta} if algorithm in WITH_BETA else {}
-            wrap = ShrinkWrap() if shrinks else None
-            return Recipe.parse(algorithm, iterations=iterations, shrinkwrap=wrap, **options)
+            return Recipe.parse(
+                algorithm,
+                iterations=iterations,
+                shrinkwrap=ShrinkWrap() if shrinks else None,
+                coherence=PartialCoherence() if blurred else None,
+                problem=problem,
+                **options,
+            )
 
         self.plot.show_history(())
         self.session.refinement.start(
@@ -97,6 +119,8 @@ class RefinePanel(QWidget):
             seed=self.seed.value,
             device=self.device.value,
             positive=self.positive.value,
+            free=FREE if self.free.value else 0.0,
+            coherent=not blurred,
         )
 
     def _support_changed(self) -> None:
@@ -116,9 +140,9 @@ class RefinePanel(QWidget):
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle"
-        for widget in (self.algorithm, self.iterations, self.start, self.seed, self.shrink_wrap, self.positive):
+        form = (self.algorithm, self.iterations, self.start, self.seed, self.device)
+        for widget in (*form, self.shrink_wrap, self.positive, self.coherence, self.free):
             widget.enabled = idle
-        self.device.enabled = idle
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
         if model is not None:

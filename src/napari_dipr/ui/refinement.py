@@ -13,6 +13,7 @@ from napari_dipr.errors import DiprError
 from napari_dipr.ui.worker import Mailbox, Snapshot, refinement_worker
 
 if TYPE_CHECKING:
+    from napari_dipr.solvers.problem import Problem
     from napari_dipr.solvers.recipe import Recipe
     from napari_dipr.ui.session import Session
 
@@ -57,17 +58,29 @@ class Refinement:
         }
         return tuple(start for start, there in starts.items() if there)
 
-    def start(self, recipe: "Callable[[], Recipe]", *, start: Start, seed: int, device: str, positive: bool) -> None:
+    def start(
+        self,
+        recipe: "Callable[[Problem], Recipe]",
+        *,
+        start: Start,
+        seed: int,
+        device: str,
+        positive: bool = False,
+        free: float = 0.0,
+        coherent: bool = True,
+    ) -> None:
         """Start a run in its worker.
 
         Parameters
         ----------
         recipe
-            Makes what is to be done; called in the worker, which is the first to need torch.
+            Makes of the problem what is to be done; called in the worker, which is the first to need torch.
         start
             From the network's object (``guess``), that of the last run (``last``), or random phases.
-        seed, device, positive
-            Of the random phases; where to run; whether the object is real and ≥ 0.
+        seed, device
+            Of the random phases; where to run.
+        positive, free, coherent
+            Of :meth:`~napari_dipr.solvers.problem.Problem.of`.
 
         Raises
         ------
@@ -89,6 +102,7 @@ class Refinement:
             "start": WORDS[start],
             "seed": seed if start == "random" else None,
             "positive": positive,
+            "free_share": free,
             "support_from": session.support_from,
             "support_edited_by_hand": session.is_edited,
             "model": None,
@@ -100,7 +114,8 @@ class Refinement:
         elif start == "last" and self.snapshot is not None:
             first = self.snapshot.object
             settings["continues"] = self.settings
-        prepare = _preparation(measurement, recipe, support, first, seed, device, positive, settings)
+        known = {"positive": positive, "free": free, "coherent": coherent}
+        prepare = _preparation(measurement, recipe, support, first, seed, device, known, settings)
         self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
         session.agree(support)
         self._worker = refinement_worker(self._mailbox, prepare, session.truth)
@@ -207,12 +222,12 @@ class Refinement:
 
 def _preparation(
     measurement: Any,
-    recipe: "Callable[[], Recipe]",
+    recipe: "Callable[[Problem], Recipe]",
     support: NDArray[np.bool_],
     first: NDArray[np.complex64] | None,
     seed: int,
     device: str,
-    positive: bool,
+    known: dict[str, Any],
     settings: dict[str, Any],
 ) -> Callable[[], tuple[Any, ...]]:
     """Return what builds problem, recipe and start, to be called in the worker: it is the first to need torch."""
@@ -225,9 +240,9 @@ def _preparation(
 
         place = find_device(device)
         settings["device"] = str(place)
-        problem = Problem.of(measurement, positive=positive, device=place)
+        problem = Problem.of(measurement, **known, device=place)
         inside = as_support(support, problem)
-        settings["recipe"] = recipe()
+        settings["recipe"] = recipe(problem)
         if first is None:
             return problem, settings["recipe"], random_start(problem, inside, seed)
         return problem, settings["recipe"], start_from(problem, torch.from_numpy(first)[None], inside)

@@ -261,15 +261,18 @@ class Session:
 
             from napari_dipr.io.provenance import provenance
             from napari_dipr.io.write import export
+            from napari_dipr.solvers.coherence import widths
             from napari_dipr.solvers.problem import Problem
 
-            problem = Problem.of(measurement)
+            psf = None if snapshot.psf is None else torch.from_numpy(snapshot.psf)[None]
+            problem = Problem.of(measurement).seen_with(psf)
             found = problem.errors(torch.from_numpy(snapshot.object)[None])
             errors = {
                 "chi2": float(found.chi2),
                 "r_factor": float(found.r_factor),
                 "support_voxels": int(snapshot.support.sum()),
                 "iterations": snapshot.iteration,
+                "psf_sigma": None if psf is None else widths(psf),
                 "ended": snapshot.ended or ("exported while it ran" if running else "ended by an error"),
             }
             window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}

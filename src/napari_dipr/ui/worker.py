@@ -56,7 +56,8 @@ def tell(error: Exception) -> None:
 class Snapshot:
     """An iterate, copied for the window: ``[*grid]`` arrays of the one object.
 
-    ``ended`` and, where the truth is known, ``nmse`` are those of a run that is over.
+    ``psf`` is what partially coherent light makes of a point of the pattern, ``[*window]``. ``ended`` and, where the
+    truth is known, ``nmse`` are those of a run that is over.
     """
 
     object: NDArray[np.complex64]
@@ -69,6 +70,7 @@ class Snapshot:
     seconds: float
     history: tuple[Any, ...]
     taken: int
+    psf: NDArray[np.float32] | None = None
     ended: str | None = None
     nmse: float | None = None
 
@@ -181,6 +183,7 @@ def _snapshot(iterate: Any, before: NDArray[np.complex64] | None, seconds: float
         seconds=seconds,
         history=iterate.history,
         taken=taken,
+        psf=_psf(iterate.state),
     )
 
 
@@ -200,9 +203,14 @@ def _last(
         seconds=end.seconds,
         history=end.history,
         taken=taken,
+        psf=_psf(end.state),
         ended=end.ended,
         nmse=error,
     )
+
+
+def _psf(state: Any) -> NDArray[np.float32] | None:
+    return None if state.psf is None else state.psf[0].cpu().numpy().copy()
 
 
 def _pictures(solution: Any, support: Any, before: NDArray[np.complex64] | None) -> dict[str, Any]:
