@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_dipr.errors import RecipeError, in_words
-from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.likelihood import Gaussian, Poisson
@@ -109,7 +108,7 @@ class Recipe(BaseModel):
             brackets is repeated: ``(raar*80 + er*20)*5``. What works beside them may follow after semicolons:
             ``hio; shrinkwrap(threshold=0.1); coherence; settling``, and then counts instead of the arguments.
         iterations
-            Iterations of a preset in all. The text states its own.
+            Iterations of a preset in all, of ``auto`` at most; None for its own. The text states its own.
         shrinkwrap, coherence
             As in :class:`Recipe`.
         problem
@@ -127,20 +126,20 @@ class Recipe(BaseModel):
         text, *others = (part.strip() for part in text.lower().split(";"))
         beside = {"shrinkwrap": shrinkwrap, "coherence": coherence} | dict(_beside(part) for part in others)
         if text in PRESETS:
-            iterations = ITERATIONS if iterations is None else iterations
-            if not 1 <= iterations <= MOST_ITERATIONS:
+            if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
                 raise RecipeError(f"{iterations} iterations were asked for; it must be 1 to {MOST_ITERATIONS}.")
+            given = {} if iterations is None else {"iterations": iterations}
             try:
-                chosen = PRESETS[text](iterations, problem, **options)
+                chosen = PRESETS[text](problem=problem, **given, **options)
             except ValidationError as error:
                 raise RecipeError(f"The options of {text} do not fit: {in_words(error)}.") from error
             return chosen.model_copy(update=beside)
         if iterations is not None or options:
-            given = [
+            extra = [
                 f"{key}={value:g}" for key, value in {"iterations": iterations, **options}.items() if value is not None
             ]
             raise RecipeError(
-                f"The recipe {text!r} states its own iterations and options: leave out {', '.join(given)}."
+                f"The recipe {text!r} states its own iterations and options: leave out {', '.join(extra)}."
             )
         return cls(stages=tuple(_stages(text)), **beside)
 

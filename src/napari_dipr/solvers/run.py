@@ -203,7 +203,7 @@ def run(
                 break
             if settled is not None:
                 ended.append(f"{stage.algorithm.name} ended after {stage.iterations - left} iterations: {settled}")
-                total -= left
+                total, searching = total - left, searching - left
                 break
         if stopped:
             ended.append(f"stopped after {done} of {total} iterations")
