@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from napari_dipr.device import available_devices, find_device
+from napari_dipr import device
+from napari_dipr.device import available_devices, find_device, keep_freed_memory, release_memory
 from napari_dipr.errors import DeviceError
 
 
@@ -38,3 +42,68 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch, 
     machine(monkeypatch, cuda=2)
     with pytest.raises(DeviceError, match=f"no device '{name}' here. Choose one of: auto, cuda, cpu"):
         find_device(name)
+
+
+# In a process of its own: what is set holds for all of it.
+FAULTS = """
+import resource, torch
+from napari_dipr.device import keep_freed_memory, release_memory
+
+def touch():
+    torch.empty(48 << 20, dtype=torch.uint8).zero_()
+
+def count():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        touch()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+torch.set_num_threads(1)
+keep_freed_memory()
+count()  # until the heap is as large as aligned blocks need it
+faults, kept = count(), resident()
+release_memory()
+print(faults, kept - resident())
+"""
+
+
+@pytest.mark.skipif(device._glibc() is None, reason="not glibc")
+def test_freed_memory_is_kept_until_it_is_released():
+    out = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
+    faults, released = map(int, out.split())
+    assert faults < 1000  # of 61440 pages that are touched
+    assert released > 40 << 20
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
+    keep_freed_memory()
+    release_memory()
+
+    def none(name):
+        raise TypeError("no library")
+
+    monkeypatch.setattr(device.ctypes, "CDLL", none)
+    keep_freed_memory()
+    release_memory()
+
+
+def test_a_glibc_that_refuses_the_threshold_maps_nothing(monkeypatch):
+    calls = []
+
+    class Old:
+        gnu_get_libc_version = None
+
+        def malloc_trim(self, left):
+            pass
+
+        def mallopt(self, option, value):
+            calls.append((option, value))
+            return option != device._MMAP_THRESHOLD
+
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Old())
+    keep_freed_memory()
+    assert calls[-1] == (device._MMAP_MAX, 0)
