@@ -79,6 +79,65 @@ def peers(
         write_json(json_file, result)
 
 
+@app.command()
+def engine(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="as many as torch takes")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often what is timed takes turns at each size.")] = 9,
+) -> None:
+    """Time iterations of HIO and RAAR beside the two transforms in them, and measure their memory; on the CPU."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import engine as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("memory", total=rounds)
+        bar.refresh()
+
+        def progress(case: str, done: int) -> None:
+            bar.update(task, description=case, completed=done)
+            bar.refresh()
+
+        result = benchmark.engine(benchmark.CASES, rounds=rounds, threads=threads, progress=progress)
+    _print_engine(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+def _print_engine(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        title=f"An iteration beside its two transforms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
+        caption="×: an iteration to the transforms (into tensors that are there, and into new ones); /complex: to one "
+        "with a complex object; B: bytes per pixel at the peak. HIO's time grows as (N log N) to the power of "
+        f"{_text(result['growth_exponent'], '.2f')}.",
+    )
+    for heading in ("size", "algorithm"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("ms", "FFTs", "×", "new", "×", "/complex", "B"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for case in result["cases"]:
+        table.add_row(
+            case["name"],
+            case["algorithm"] + (", real" if case["real"] else ""),
+            *(_text(case[key], ".2f") for key in ("iteration_ms", "fft_pair_ms", "ratio")),
+            *(_text(case[key], ".2f") for key in ("new_fft_pair_ms", "new_ratio")),
+            _text(case.get("real_over_complex"), ".2f"),
+            _text(case["peak_bytes_per_voxel"], ".0f"),
+        )
+    Console().print(table)
+
+
 def _print_peers(result: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

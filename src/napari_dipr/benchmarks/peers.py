@@ -112,7 +112,7 @@ def peers(
     if rounds < 1 or threads < 1:
         raise DiprError(f"There is at least one round and one thread, not {rounds} and {threads}.")
     results = []
-    with _threads(threads):
+    with on_threads(threads):
         for case in cases:
             setup = make_setup(case.grid, case.batch, threads)
             results.append(time_case(case, setup, others, rounds, partial(progress, str(case))))
@@ -154,7 +154,7 @@ def time_case(
             ready[name] = program
             table[name] |= {"difference": difference, "setting": program.setting}
 
-    times = _take_turns(ready, rounds, progress)
+    times = take_turns(ready, rounds, progress)
     for name in ready.keys() - {"ours"}:
         ratios = [theirs / mine for theirs, mine in zip(times[name], times["ours"], strict=True)]
         table[name] |= {"iteration_ms": 1e3 * median(times[name]), "ratio": median(ratios)}
@@ -187,7 +187,7 @@ def _difference(program: Program, expected: NDArray[np.complex128]) -> float:
     return float(np.linalg.norm(program.first() - expected) / np.linalg.norm(expected))
 
 
-def _take_turns(
+def take_turns(
     ready: Mapping[str, Program], rounds: int, progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, list[float]]:
     """Return the seconds of an iteration, of each program in each round."""
@@ -202,7 +202,8 @@ def _take_turns(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads."""
     # Numba's follow torch's; the peers' are in Setup.
     before = torch.get_num_threads()
     torch.set_num_threads(count)
