@@ -77,7 +77,7 @@ class ShrinkWrap(BaseModel):
         support = torch.where(batchwise(support.flatten(1).any(1), support), support, state.support)
         if self.dilate:
             wider = dilated(support, self.dilate)
-            fits = wider.sum(dims) <= self.largest * pixels
+            fits = wider.sum(dims) <= most
             support = torch.where(batchwise(fits, support), wider, support)
         if state.pinned is not None:
             support = torch.where(state.pinned, state.support, support)
