@@ -58,12 +58,16 @@ def test_the_solution_under_a_foreign_support_does_not_stay(planted):
         assert float((moved - truth).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("text", ["hio*600", "raar*400", "dm*400", "rrr*400"])
-def test_what_searches_and_then_er_recover_a_complex_object_from_random_starts(planted, text):
-    problem, truth, support = planted((24, 24), batch=20)
+@pytest.mark.parametrize(
+    ("text", "side", "ffts"),
+    [("hio*600", 24, 1200), ("raar*400", 24, 800), ("dm*400", 24, 1600), ("rrr*400", 24, 800), ("alm*800", 20, 1602)],
+)
+def test_what_searches_and_then_er_recover_a_complex_object_from_random_starts(planted, text, side, ffts):
+    problem, truth, support = planted((side, side), batch=20)
     end = solve(problem, Recipe.parse(f"{text} + er*50"), random_start(problem, support))
     solved = end.chi2.sqrt() < 1e-4
     assert int(solved.sum()) >= 18
+    assert end.ffts == ffts + 100
     error, _ = nmse(end.object[solved], truth[solved])
     assert float(error.max()) < 1e-4
 
