@@ -55,6 +55,7 @@ def on_both(monkeypatch):
 
 # One sample, several, and more pixels than one thread takes at a time with a rest that fills no vector.
 SHAPES = [(1, 7, 9), (3, 7, 9), (2, 5, 6, 4), (2, 131, 133)]
+KINDS = [None, "one", "each"]
 COMBINATIONS = [(None, False), ("one", False), ("each", False), ("one", True), ("each", True)]
 
 
@@ -80,6 +81,15 @@ def test_magnitudes_are_imposed_alike_with_and_without_compiled_loops(on_both, d
     size = f.abs() if model is None else model.sqrt()
     expected = f * amplitudes / size if measured is None else torch.where(measured, f * amplitudes / size, f)
     close(compiled, expected, dtype)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_all_coefficients_are_scaled_on_the_way_those_that_were_not_measured_too(on_both, dtype, kind):
+    f, amplitudes, measured, _ = spectrum((2, 7, 9), dtype, kind)
+    expected = 0.25 * passes.impose_magnitude(f.clone(), amplitudes, measured)
+    for result in on_both(lambda: passes.impose_magnitude(f.clone(), amplitudes, measured, scale=0.25)):
+        close(result, expected, dtype)
 
 
 @pytest.mark.parametrize("positive", [False, True])
