@@ -357,3 +357,14 @@ def test_a_start_in_another_memory_order_goes_as_one_in_the_usual(planted):
     for same in (x.transpose(1, 2).contiguous().transpose(1, 2), x.conj().resolve_conj().conj()):
         state = random_start(problem, support).advance(same, 0)
         torch.testing.assert_close(HIO().step(problem, state).object, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 63), (3, 63), (2, 17423)])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_values_above_levels_are_counted_alike_with_and_without_compiled_loops(on_both, dtype, shape):
+    values = draw(shape, 0, dtype)
+    levels = torch.stack((values[:, 5], values.amax(1), values.amin(1) - 1), 1)  # a value is not above itself
+    compiled, plain = on_both(lambda: passes.count_above(values, levels))
+    assert torch.equal(compiled, plain)
+    assert torch.equal(compiled[:, 1:], torch.tensor([[0, shape[1]]] * shape[0]))
+    assert torch.equal(compiled[:, 0], (values > values[:, 5:6]).sum(1))

@@ -110,3 +110,19 @@ def misfits(f: Any, amplitudes: Any, measured: Any, intensities: Any, weights: A
                 deviance += weight * (expected - count + (count * np.log(count / expected) if count > 0 else 0.0))
         sums[k, 0], sums[k, 1], sums[k, 2] = square, absolute, deviance
     return sums.reshape(batch, pieces, 3).sum(1)
+
+
+@_compile
+def count_above(values: Any, levels: Any) -> Any:
+    """See :func:`napari_dipr.solvers.passes.count_above`."""
+    batch, pixels = values.shape
+    pieces = (pixels + PIECE - 1) // PIECE
+    counts = np.zeros((batch * pieces, levels.shape[1]), np.int64)
+    for k in prange(batch * pieces):
+        b, first = k // pieces, (k % pieces) * PIECE
+        for j in range(levels.shape[1]):  # the second level finds the piece in the cache
+            level, count = levels[b, j], np.int32(0)
+            for i in range(first, min(first + PIECE, pixels)):
+                count += np.int32(values[b, i] > level)
+            counts[k, j] = count
+    return counts.reshape(batch, pieces, levels.shape[1]).sum(1)

@@ -117,6 +117,13 @@ def misfits(
     return torch.stack(sums, 1)
 
 
+def count_above(values: Tensor, levels: Tensor) -> Tensor:
+    """Return how many of real values ``[batch, n]`` exceed each of the levels ``[batch, k]``, as ``[batch, k]``."""
+    if loops := _compiled(values):
+        return torch.from_numpy(loops.call(loops.count_above, values.contiguous().numpy(), levels.contiguous().numpy()))
+    return torch.stack([(values > level[:, None]).sum(1) for level in levels.unbind(1)], 1)
+
+
 def _compiled(x: Tensor) -> Any:
     """Return the module of compiled loops, where they can serve this tensor."""
     global _loops

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from napari_dipr.physics.fourier import batchwise, gaussian_blur, grid_dims
+from napari_dipr.solvers.passes import count_above
 from napari_dipr.solvers.problem import MAX_FRACTION, Problem, State
 
 
@@ -130,17 +131,21 @@ def _within_bounds(level: Tensor, brightness: Tensor, fewest: float, most: Tenso
     iterations do, and to ask the device for the count would make it wait.
     """
     values = brightness.flatten(1)
-    _, lower = _levels(values, most.floor())
-    upper, _ = _levels(values, most.new_full(most.shape, max(1, int(fewest)) - 1))
+    counts = torch.stack((most.floor(), most.new_full(most.shape, max(1, int(fewest)) - 1)), 1)
+    low, high = _levels(values, counts)
+    lower, upper = high[:, 0], low[:, 1]
     return torch.minimum(torch.maximum(level, lower), torch.maximum(upper, lower))
 
 
-def _levels(values: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Return levels ``[batch]`` that more than ``count`` of the values ``[batch, n]`` exceed, and that no more do."""
-    high = values.amax(1)
+def _levels(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return levels that more than ``counts`` of the values ``[batch, n]`` exceed, and that no more do.
+
+    Of each sample there may be several: ``counts`` and the levels are ``[batch, k]``.
+    """
+    high = values.amax(1, keepdim=True).expand(counts.shape)
     low = torch.zeros_like(high)
     for _ in range(17):
         middle = (low + high) / 2
-        is_low = (values > middle[:, None]).sum(1) > count
+        is_low = count_above(values, middle) > counts
         low, high = torch.where(is_low, middle, low), torch.where(is_low, high, middle)
     return low, high
