@@ -85,7 +85,7 @@ def engine(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="as many as torch takes")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often what is timed takes turns at each size.")] = 9,
+    rounds: Annotated[int, typer.Option(min=1, help="How often what is timed takes turns at each size.")] = 7,
 ) -> None:
     """Time iterations of HIO and RAAR beside the two transforms in them, and measure their memory; on the CPU."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

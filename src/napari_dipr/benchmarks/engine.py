@@ -6,13 +6,13 @@ ones (see :meth:`Problem.halved <napari_dipr.solvers.problem.Problem.halved>`), 
 the same arrays. The pair of transforms is timed twice, into tensors that are there already (``out=``) and into new
 ones: on the CPU torch transforms into a new tensor anyway and copies, so that the second is the stricter measure.
 
-Memory is that of a process of its own for each case: its resident peak, beginning with the arrays that the problem is
-made of and with the start, over what it had when all was loaded and warm.
+Memory is that of a process of its own for each size and kind of object: its resident peak, beginning with the arrays
+that the problem is made of and with the start, over what it had when all was loaded and warm. Its steps are HIO's;
+RAAR's are the same passes over the same arrays and have the same figure.
 
 ``python -m napari_dipr.benchmarks.engine`` is such a process.
 """
 
-import gc
 import importlib.metadata
 import json
 import os
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from napari_dipr.benchmarks.peers import CASES, Case, on_threads, take_turns
 from napari_dipr.benchmarks.programs import Program, Steps
-from napari_dipr.device import keep_freed_memory
+from napari_dipr.device import keep_freed_memory, release_memory
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.fourier import grid_dims, mirrored
 from napari_dipr.solvers.problem import Problem, State, random_start
@@ -51,7 +51,7 @@ STEPS = 3
 def engine(
     cases: Sequence[Case] = CASES,
     *,
-    rounds: int = 9,
+    rounds: int = 7,
     threads: int | None = None,
     progress: Callable[[str, int], None] = lambda case, done: None,
 ) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def engine(
         raise DiprError(f"There is at least one round and one thread, not {rounds} and {threads}.")
     time_case(Case((16, 16)), 1)  # loops that must be compiled are, and not in the processes
     # Memory first, two processes at a time: that does not change how much they need, as it would their times.
-    asked = [(case, name) for case in cases for name in ALGORITHMS]
+    asked = [(case, real) for case in cases for real in (False, True)]
     with ThreadPoolExecutor(2) as pool:
         peaks = list(pool.map(lambda which: peak_of_process(which[0], which[1], threads), asked))
     memory = dict(zip(asked, peaks, strict=True))
@@ -94,7 +94,7 @@ def engine(
     with on_threads(threads):
         for case in cases:
             for row in time_case(case, rounds, partial(progress, str(case))):
-                rows.append({**row, "peak_bytes_per_voxel": memory[case, _name(row)]})
+                rows.append({**row, "peak_bytes_per_voxel": memory[case, row["real"]]})
     single = {tuple(row["shape"]): row["iteration_ms"] for row in rows if _name(row) == "hio" and row["batch"] == 1}
     return {
         "cases": rows,
@@ -242,26 +242,24 @@ def _new_transforms(x: Tensor) -> Program:
     )
 
 
-def peak_of_process(case: Case, name: str, threads: int) -> float | None:
+def peak_of_process(case: Case, real: bool, threads: int) -> float | None:
     """Return the peak memory of a fresh process that does a few steps, see :func:`peak_bytes_per_voxel`."""
     if sys.platform != "linux":
         return None
-    request = json.dumps({"grid": case.grid, "batch": case.batch, "algorithm": name, "threads": threads})
+    request = json.dumps({"grid": case.grid, "batch": case.batch, "real": real, "threads": threads})
     command = [sys.executable, "-m", "napari_dipr.benchmarks.engine", request]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DiprError(f"The process that measures the memory of {name} at {case} failed: {done.stderr.strip()}")
+        raise DiprError(f"The process that measures the memory at {case} failed: {done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
-def peak_bytes_per_voxel(case: Case, name: str) -> float:
-    """Return what a problem, its start and its steps need at most, over what this process has now; Linux alone.
+def peak_bytes_per_voxel(case: Case, real: bool) -> float:
+    """Return what a problem, its start and steps need at most, over what this process has now; Linux alone.
 
     Loops, plans and threads are warmed up on a small grid first.
     """
     import resource
-
-    algorithm, real = ALGORITHMS[name]
 
     def steps(case: Case, count: int) -> None:
         problem = _problem(case)
@@ -269,10 +267,10 @@ def peak_bytes_per_voxel(case: Case, name: str) -> float:
         state = random_start(problem, _support(case))
         keep_freed_memory()  # as a run does when it begins
         for _ in range(count):
-            state = algorithm.step(problem, state)
+            state = HIO().step(problem, state)
 
-    steps(Case((16,) * len(case.grid)), 2)
-    gc.collect()
+    steps(Case((round(2 ** (14 / len(case.grid))),) * len(case.grid)), 2)  # enough for all threads
+    release_memory()
     # The peak so far may be an import's: begin anew.
     Path("/proc/self/clear_refs").write_text("5")
     idle = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -285,7 +283,7 @@ def _main(request: str) -> None:
     asked = json.loads(request)
     torch.set_num_threads(asked["threads"])
     case = Case(tuple(asked["grid"]), asked["batch"])
-    sys.stdout.write(json.dumps(peak_bytes_per_voxel(case, asked["algorithm"])))
+    sys.stdout.write(json.dumps(peak_bytes_per_voxel(case, asked["real"])))
 
 
 if __name__ == "__main__":
