@@ -4,6 +4,7 @@ Objects and patterns are tensors ``[batch, *grid]``, 2-D or 3-D grids. The zero 
 may lie anywhere, since no intensity tells where. Transforms are unnormalised, so that ``|F(x)|²`` are the intensities.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def forward(x: Tensor) -> Tensor:
 
 def backward(f: Tensor) -> Tensor:
     """Invert :func:`forward`."""
-    return backward_unscaled(f).mul_(1 / f[0].numel())
+    return backward_unscaled(f).mul_(1 / math.prod(f.shape[1:]))
 
 
 def backward_unscaled(f: Tensor) -> Tensor:

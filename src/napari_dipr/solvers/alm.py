@@ -161,15 +161,15 @@ def _lagrangian(problem: Problem, support: Tensor, z: Tensor, memory: _Memory) -
 def _inverse_hessian(gradient: Tensor, pairs: tuple[_Pair, ...]) -> Tensor:
     """Apply the L-BFGS inverse Hessian to a gradient by the two-loop recursion, per sample."""
     q = _real(gradient).clone()
-    scale, shares = torch.ones_like(q[:, 0]), []
+    scale, shares = torch.ones_like(q.select(1, 0)), []
     for pair in reversed(pairs):
         shares.append(pair.weight * _dot(pair.s, q))
-        q.addcmul_(shares[-1][:, None], pair.y, value=-1)
+        q.addcmul_(shares[-1].unsqueeze(1), pair.y, value=-1)
     for pair in pairs:  # the latest one that counts
         scale = torch.where(pair.weight > 0, pair.scale, scale)
-    q *= scale[:, None]
+    q *= scale.unsqueeze(1)
     for pair, share in zip(pairs, reversed(shares), strict=True):
-        q.addcmul_((share - pair.weight * _dot(pair.y, q))[:, None], pair.s)
+        q.addcmul_((share - pair.weight * _dot(pair.y, q)).unsqueeze(1), pair.s)
     return torch.view_as_complex(q.reshape(*gradient.shape, 2)) if gradient.is_complex() else q.reshape(gradient.shape)
 
 

@@ -7,6 +7,11 @@ the light is taken for coherent: its fringes have less contrast than any object'
 The magnitude projection then replaces ``√(|F|² ⊗ PSF)`` by the measured amplitudes. The PSF is found from the last
 estimate of the object by Richardson–Lucy steps, as if the object were known and the PSF the picture.
 
+What is found is no measurement of the coherence: the steps are few, and the width leans towards that of the first guess
+(σ .3 and .8 px with 96² simulated crystals of 1e7 photons end at .24 and .61 px). A width fitted afresh each time, by
+the ratio of the autocorrelations, was tried: it falls to 0, since an object that was made to explain the blurred
+pattern hides the blur.
+
 References
 ----------
 .. [1] J. N. Clark, X. Huang, R. Harder, I. K. Robinson, "High-resolution three-dimensional partially coherent

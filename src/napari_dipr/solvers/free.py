@@ -81,23 +81,24 @@ class FreePixels:
         if whole:  # a real object has the same intensity at −q
             free = (free | mirrored(free[None])[0])[..., : whole[-1] // 2 + 1]
         index = free.flatten().nonzero()[:, 0]
-        known = None if measured is None else measured.expand(amplitudes.shape).flatten(1)[:, index]
+        known = None if measured is None else measured.expand(amplitudes.shape).flatten(1).index_select(1, index)
         if len(index) == 0 or (known is not None and not bool(known.any(1).all())):
             raise MeasurementError(f"No measured pixel is left free at a share of {fraction:g}: take a larger one.")
-        return cls(index, amplitudes.flatten(1)[:, index], known)
+        return cls(index, amplitudes.flatten(1).index_select(1, index), known)
 
     def errors(self, f: Tensor, intensities: Tensor | None, photons: float | None) -> "Errors":
         """Return the errors on these pixels alone, for a spectrum and a model's intensities of it."""
         from napari_dipr.solvers.problem import Errors
 
-        f = f.flatten(1)[:, self.index]
-        model = None if intensities is None else intensities.flatten(1)[:, self.index]
+        f = f.flatten(1).index_select(1, self.index)
+        model = None if intensities is None else intensities.flatten(1).index_select(1, self.index)
         sums = misfits(f, self.amplitudes, self.measured, model, photons=photons)
         a = self.amplitudes.to(sums.dtype)
         known = torch.ones_like(a) if self.measured is None else self.measured.to(a)
         power, size, pixels = (a.square() * known).sum(1), (a * known).sum(1), known.sum(1)
-        likelihood = None if photons is None else sums[:, 2] / pixels
-        return Errors(sums[:, 0] / power.clamp_min(1e-30), sums[:, 1] / size.clamp_min(1e-30), likelihood)
+        square, absolute, deviance = sums.unbind(1)
+        likelihood = None if photons is None else deviance / pixels
+        return Errors(square / power.clamp_min(1e-30), absolute / size.clamp_min(1e-30), likelihood)
 
 
 def _islands(grid: tuple[int, ...], fraction: float, radius: int, seed: int) -> np.ndarray:

@@ -7,6 +7,7 @@ All take objects or spectra of ``[batch, *grid]``, and masks of that shape or of
 is what they return: the tensor that was given, unless its memory is in another order than its axes.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def impose_magnitude(
     size = f.abs() if intensities is None else intensities.clamp_min(0).sqrt_()
     torch.div(amplitudes, size.clamp_min_(TINY), out=size)
     if measured is not None:
-        size.masked_fill_(~measured, 1.0)
+        size.masked_fill_(measured.logical_not(), 1.0)
     return f.mul_(size.mul_(scale) if scale != 1 else size)
 
 
@@ -121,7 +122,7 @@ def count_above(values: Tensor, levels: Tensor) -> Tensor:
     """Return how many of real values ``[batch, n]`` exceed each of the levels ``[batch, k]``, as ``[batch, k]``."""
     if loops := _compiled(values):
         return torch.from_numpy(loops.call(loops.count_above, values.contiguous().numpy(), levels.contiguous().numpy()))
-    return torch.stack([(values > level[:, None]).sum(1) for level in levels.unbind(1)], 1)
+    return torch.stack([(values > level.unsqueeze(1)).sum(1) for level in levels.unbind(1)], 1)
 
 
 def _compiled(x: Tensor) -> Any:
@@ -141,4 +142,4 @@ def _compiled(x: Tensor) -> Any:
 
 def _rows(x: Tensor | None, like: Tensor) -> Any:
     """See a tensor as numpy's ``[batch or 1, pixels]``; a loop knows no bounds, so rows must be as many as it takes."""
-    return None if x is None else x.resolve_conj().reshape(-1, like[0].numel()).numpy()
+    return None if x is None else x.resolve_conj().reshape(-1, math.prod(like.shape[1:])).numpy()

@@ -147,10 +147,11 @@ class Problem:
         See :meth:`napari_dipr.solvers.free.FreePixels.choose` for the arguments.
         """
         free = FreePixels.choose(self.amplitudes, self.measured, self.whole, fraction, radius, seed)
-        held = torch.zeros(self.amplitudes[0].numel(), dtype=torch.bool, device=self.device)
+        held = torch.zeros(math.prod(self.amplitudes.shape[1:]), dtype=torch.bool, device=self.device)
         held[free.index] = True
         held = held.reshape(self.amplitudes.shape[1:])
-        measured = ~held if self.measured is None else self.measured & ~held
+        rest = held.logical_not()
+        measured = rest if self.measured is None else self.measured & rest
         return replace(self, measured=measured, free=free)
 
     @property
@@ -227,25 +228,24 @@ class Problem:
         model = self.blurred(f)
         sums = misfits(f, self.amplitudes, self.measured, model, photons=self.photons, weights=self._weights)
         power, size, pixels = self._norms
-        likelihood = None if self.photons is None else sums[:, 2] / pixels
+        square, absolute, deviance = sums.unbind(1)
+        likelihood = None if self.photons is None else deviance / pixels
         free = None if self.free is None else self.free.errors(f, model, self.photons)
-        return Errors(sums[:, 0] / power, sums[:, 1] / size, likelihood, free)
+        return Errors(square / power, absolute / size, likelihood, free)
 
     @cached_property
     def _weights(self) -> Tensor | None:
         """For how many pixels a column of the half-spectrum stands."""
         if self.whole is None:
             return None
-        weights = self.amplitudes.new_full((self.amplitudes.shape[-1],), 2.0)
-        weights[0] = 1.0
-        if self.whole[-1] % 2 == 0:
-            weights[-1] = 1.0
-        return weights
+        column = torch.arange(self.amplitudes.shape[-1], device=self.device)
+        alone = (column == 0) | (2 * column == self.whole[-1])
+        return torch.where(alone, 1.0, 2.0).to(self.amplitudes.dtype)
 
     @cached_property
     def _norms(self) -> tuple[Tensor, Tensor, Tensor]:
         """``ΣA²``, ``ΣA`` and the number of measured pixels, per sample."""
-        known = torch.ones_like(self.amplitudes[0]) if self.measured is None else self.measured.to(self.amplitudes)
+        known = torch.ones_like(self.amplitudes) if self.measured is None else self.measured.to(self.amplitudes)
         sums = []
         for values in (self.amplitudes.square(), self.amplitudes, known.expand_as(self.amplitudes)):
             values = values if self._weights is None else values * self._weights
@@ -354,7 +354,7 @@ def as_support(support: ArrayLike, problem: Problem) -> Tensor:
             f"The support has the shape {tuple(inside.shape)}, the measurement {problem.grid}. They must be equal."
         )
     inside = inside.to(problem.device).expand(problem.shape).contiguous()
-    fractions = inside.sum(grid_dims(inside)) / inside[0].numel()
+    fractions = inside.sum(grid_dims(inside)) / math.prod(problem.grid)
     if not bool((fractions > 0).all()):
         raise SupportError("The support is empty. Paint it, propose one, or take the autocorrelation's.")
     if bool((fractions > MAX_FRACTION).any()):

@@ -312,7 +312,7 @@ def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
     if tuple(strokes.shape[-len(problem.grid) :]) != problem.grid:
         raise SupportError(f"The edit has the shape {tuple(strokes.shape)}, the measurement {problem.grid}.")
     strokes = strokes.expand(state.support.shape)
-    support = as_support((state.support | (strokes > 0)) & ~(strokes < 0), problem)
+    support = as_support((state.support | (strokes > 0)) & (strokes >= 0), problem)
     painted = strokes != 0
     return _with_support(state, support, painted if state.pinned is None else state.pinned | painted)
 

@@ -1,5 +1,6 @@
 """Shrink-wrap: the support follows the object, within bounds; and the first support, from the autocorrelation."""
 
+import math
 from typing import Literal
 
 import torch
@@ -39,7 +40,7 @@ class ShrinkWrap(BaseModel):
     smallest: float = Field(0.002, ge=0, lt=1, description="smallest share of the grid")
     largest: float = Field(0.25, gt=0, le=MAX_FRACTION, description="largest share of the grid")
     growth: float = Field(1.2, gt=0, le=1000, description="largest size, as a multiple of the run's first support")
-    dilate: int = Field(0, ge=0, le=20, description="pixels by which the support is made wider after the threshold")
+    dilate: int = Field(0, ge=0, le=20, description="pixels by which the support is made wider then, beyond its growth")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ShrinkWrap":
@@ -70,7 +71,7 @@ class ShrinkWrap(BaseModel):
         else:
             inside = state.support
             reference = ((brightness.square() * inside).sum(dims) / inside.sum(dims).clamp_min(1)).sqrt()
-        pixels = brightness[0].numel()
+        pixels = math.prod(problem.grid)
         most = (self.growth * first.sum(dims)).clamp_max(self.largest * pixels)
         level = _within_bounds(self.threshold * reference, brightness, self.smallest * pixels, most)
         support = brightness > batchwise(level, brightness)
@@ -78,7 +79,7 @@ class ShrinkWrap(BaseModel):
         support = torch.where(batchwise(support.flatten(1).any(1), support), support, state.support)
         if self.dilate:
             wider = dilated(support, self.dilate)
-            fits = wider.sum(dims) <= most
+            fits = wider.sum(dims) <= self.largest * pixels
             support = torch.where(batchwise(fits, support), wider, support)
         if state.pinned is not None:
             support = torch.where(state.pinned, state.support, support)
@@ -110,7 +111,7 @@ def autocorrelation_support(problem: Problem, threshold: float = 0.04, shrink: f
     rho = gaussian_blur(rho, 1.0)
     # The bound of shrink-wrap holds here too: where noise or a small detector spreads the autocorrelation over the
     # grid, its brightest part must do.
-    most = torch.full_like(level, ShrinkWrap().largest * rho[0].numel())
+    most = torch.full_like(level, ShrinkWrap().largest * math.prod(problem.grid))
     return rho > batchwise(_within_bounds(level, rho, 1, most), rho)
 
 
@@ -133,7 +134,7 @@ def _within_bounds(level: Tensor, brightness: Tensor, fewest: float, most: Tenso
     values = brightness.flatten(1)
     counts = torch.stack((most.floor(), most.new_full(most.shape, max(1, int(fewest)) - 1)), 1)
     low, high = _levels(values, counts)
-    lower, upper = high[:, 0], low[:, 1]
+    lower, upper = high.select(1, 0), low.select(1, 1)
     return torch.minimum(torch.maximum(level, lower), torch.maximum(upper, lower))
 
 
