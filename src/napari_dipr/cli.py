@@ -245,6 +245,28 @@ def reconstruct(
 
 
 @app.command()
+def compare(
+    result: Annotated[Path, typer.Argument(help="Exported ..._amplitude.tif, or a folder with one.")],
+    reference: Annotated[Path, typer.Argument(help="The other one.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Compare two results of one measurement, say from two seeds, once shift, twin and phase are removed."""
+    from napari_dipr.compare import compare as compare_results
+    from napari_dipr.compare import load_result
+
+    found = compare_results(load_result(result), load_result(reference))
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(found, indent=2))  # noqa: T201
+        return
+    console.print(
+        f"amplitudes correlate at [bold]{found['amplitude_correlation']:.3f}[/], complex objects at "
+        f"[bold]{found['complex_correlation']:.3f}[/]; removed: {found['removed']}"
+    )
+
+
+@app.command()
 def gui(
     input: Annotated[str | None, typer.Argument(help="File or sample to open.", show_default=False)] = None,
 ) -> None:
