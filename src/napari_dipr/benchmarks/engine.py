@@ -259,7 +259,6 @@ def peak_bytes_per_voxel(case: Case, real: bool) -> float:
 
     Loops, plans and threads are warmed up on a small grid first.
     """
-    import resource
 
     def steps(case: Case, count: int) -> None:
         problem = _problem(case)
@@ -273,10 +272,16 @@ def peak_bytes_per_voxel(case: Case, real: bool) -> float:
     release_memory()
     # The peak so far may be an import's: begin anew.
     Path("/proc/self/clear_refs").write_text("5")
-    idle = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    idle = _status("VmRSS")
     steps(case, STEPS)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return (peak - idle) / (case.batch * float(np.prod(case.grid)))
+    # Not getrusage's ru_maxrss: a process begins with that of the one which started it.
+    return (_status("VmHWM") - idle) / (case.batch * float(np.prod(case.grid)))
+
+
+def _status(key: str) -> int:
+    """Return an entry of Linux's table on this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def _main(request: str) -> None:
