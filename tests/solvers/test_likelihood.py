@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import data
 
-from napari_dipr.physics.fourier import batchwise, forward, grid_dims
+from napari_dipr.physics.fourier import batchwise, forward, grid_dims, mirrored
 from napari_dipr.physics.symmetry import nmse, twin
 from napari_dipr.solvers import likelihood
 from napari_dipr.solvers.likelihood import Gaussian, Poisson
@@ -40,28 +40,23 @@ def iterate(algorithm, problem, state, steps):
 
 
 def counted(problem, photons, seed=0):
-    """Return the problem of a pattern of about so many photons."""
     intensities = problem.amplitudes.double().square()
     unit = photons / float(intensities[0].sum())
     counts = torch.poisson(intensities * unit, generator=torch.Generator().manual_seed(seed))
-    return Problem(
-        (counts / unit).sqrt().to(problem.amplitudes.dtype), problem.measured, problem.positive, photons=unit
-    )
+    return replace(problem, amplitudes=(counts / unit).sqrt().to(problem.amplitudes.dtype), photons=unit)
 
 
-def bell(ndim, side=3, sigma=0.6):
-    """Return a Gaussian point-spread function, ``[1, *window]``."""
-    profile = torch.exp(-0.5 * ((torch.arange(side, dtype=torch.float64) - side // 2) / sigma) ** 2)
+def bell(ndim):
+    """Return a point-spread function that is its own mirror image, ``[1, *window]``."""
     psf = torch.ones(1, dtype=torch.float64)
     for _ in range(ndim):
-        psf = psf[..., None] * profile
-    return psf / psf.sum()
+        psf = psf[..., None] * torch.tensor([0.15, 0.7, 0.15], dtype=torch.float64)
+    return psf
 
 
 def case(planted, name, grid, batch=2, dtype=torch.complex128, error=0.02):
     """Return ``(problem, whole, start, truth)``: the whole spectrum's problem beside that which is solved."""
-    generator = torch.Generator().manual_seed(3)
-    measured = torch.rand(grid, generator=generator) < 0.8 if "masked" in name else None
+    measured = noise(torch.empty(grid), seed=3) < 0.8 if "masked" in name else None
     problem, truth, support = planted(grid, batch, dtype=dtype, positive="positive" in name)
     if "real" in name or "half" in name or "positive" in name:
         truth = truth.real.clamp_min(0 if "positive" in name else -torch.inf).to(dtype)
@@ -72,7 +67,7 @@ def case(planted, name, grid, batch=2, dtype=torch.complex128, error=0.02):
         whole = replace(whole, amplitudes=power.sqrt()).seen_with(bell(len(grid)).to(truth.real.dtype))
     problem = whole.halved() if "half" in name else whole
     if "half" in name:  # what one of q and -q measured, both did
-        known = None if measured is None else measured | measured.flip(0, 1).roll((1, 1), (0, 1))
+        known = None if measured is None else measured | mirrored(measured[None])[0]
         whole = replace(whole, amplitudes=forward(truth).abs(), measured=known)
         truth = truth.real
     return problem, whole, State(problem.project_object(near(truth, support, error), support), support), truth
@@ -90,7 +85,7 @@ def convolved(power, psf):
 
 def value(algorithm, whole, x):
     """Return L by its definition."""
-    o = forward(x.to(torch.complex128)).abs().square()
+    o = forward(x).abs().square()
     if whole.coherence is not None:
         o = convolved(o, bell(o.ndim - 1))
     a = whole.amplitudes.double()
@@ -101,28 +96,18 @@ def value(algorithm, whole, x):
 
 
 @both
-@pytest.mark.parametrize(
-    ("name", "grid"), [*product(CASES, GRIDS[:1]), ("complex", GRIDS[1]), ("blurred", GRIDS[1]), ("half", GRIDS[1])]
-)
+@pytest.mark.parametrize(("name", "grid"), list(product(CASES, GRIDS)))
 def test_the_gradient_is_that_of_the_likelihood(planted, algorithm, name, grid):
     problem, whole, start, _ = case(planted, name, grid, error=0.3)
     x = start.object
     gradient = algorithm.step(problem, start).memory.gradient
     assert not gradient[~start.support].any()
     for seed in range(3):
-        # where x is at its bound, 0, only what goes inside counts; the rest has no such pixel
         d = noise(x, seed)
         d = (d.real.to(d.dtype) if problem.real else d) * start.support * ((x != 0) if problem.positive else 1)
-        h = 1e-5
-        slope = (value(algorithm, whole, x + h * d) - value(algorithm, whole, x - h * d)) / (2 * h)
+        slope = (value(algorithm, whole, x + 1e-5 * d) - value(algorithm, whole, x - 1e-5 * d)) / 2e-5
         inner = (gradient.conj() * d).real.sum(grid_dims(x))
         torch.testing.assert_close(2 * x[0].numel() * inner, slope, rtol=1e-5, atol=1e-5 * float(slope.abs().max()))
-
-
-def test_the_gaussian_s_gradient_is_half_of_what_error_reduction_changes(planted):
-    problem, _, start, _ = case(planted, "masked", (12, 15))
-    gradient = Gaussian().step(problem, start).memory.gradient
-    torch.testing.assert_close(gradient, (start.object - ER().step(problem, start).object) / 2)
 
 
 @both
@@ -130,42 +115,40 @@ def test_the_gaussian_s_gradient_is_half_of_what_error_reduction_changes(planted
 def test_no_step_raises_the_likelihood_and_far_starts_fall_far(planted, algorithm, name):
     problem, whole, state, _ = case(planted, name, (12, 15), batch=3, error=0.5)
     scale = float(whole.amplitudes.square().sum()) * 1e-14
+    assert algorithm.spectrum(state) is None
     first = before = value(algorithm, whole, state.object)
     for _ in range(60):
         state = algorithm.step(problem, state)
         after = value(algorithm, whole, state.object)
-        assert (after <= before * (1 + 1e-9) + scale).all()
+        assert (after <= before + scale).all()
+        torch.testing.assert_close(algorithm.spectrum(state), problem.forward(state.object))
         before = after
     assert (before < 0.1 * first).all()
     assert torch.equal(state.object, problem.project_object(state.object, state.support))
 
 
 @both
-@pytest.mark.parametrize("name", CASES)
-def test_it_converges_from_near_the_solution_in_two_dimensions(planted, algorithm, name):
-    problem, _, start, truth = case(planted, name, (24, 24), dtype=torch.complex64)
-    assert (problem.errors(start.object).chi2.sqrt() > 1e-2).all()
-    state = iterate(algorithm, problem, start, 60 if name == "blurred" else 30)
-    assert (problem.errors(state.object).chi2.sqrt() < 1e-4).all()
-    assert (nmse(state.object, truth)[0] < 1e-4).all()
-    assert state.object.dtype == truth.dtype
+@pytest.mark.parametrize(
+    ("name", "grid", "steps"),
+    [*((name, (24, 24), 30) for name in CASES), *((name, (12, 14, 10), 20) for name in CASES if name != "blurred")],
+)
+def test_it_converges_from_near_the_solution_where_er_is_ten_times_as_far(planted, algorithm, name, grid, steps):
+    problem, _, start, truth = case(planted, name, grid, dtype=torch.complex64)
+    end, reduced = (iterate(a, problem, start, steps).object for a in (algorithm, ER()))
+    assert (problem.errors(end).chi2.sqrt() < 1e-4).all()
+    assert (problem.errors(reduced).chi2 > 100 * problem.errors(end).chi2).all()
+    assert (nmse(end, truth)[0] < 1e-4).all()
+    assert end.dtype == truth.dtype
 
 
 @both
-@pytest.mark.parametrize("name", ["complex", "masked", "positive", "half"])
-def test_it_converges_from_near_the_solution_in_three_dimensions(planted, algorithm, name):
-    problem, _, start, truth = case(planted, name, (12, 14, 10), dtype=torch.complex64)
-    state = iterate(algorithm, problem, start, 20)
-    assert (problem.errors(state.object).chi2.sqrt() < 1e-4).all()
-    assert (nmse(state.object, truth)[0] < 1e-4).all()
-
-
-@both
-def test_it_needs_fewer_transforms_than_error_reduction_for_the_same(planted, algorithm):
-    problem, _, start, _ = case(planted, "complex", (24, 24), batch=8)
-    descended = iterate(algorithm, problem, start, 15)
-    reduced = iterate(ER(), problem, start, 45)
-    assert (problem.errors(descended.object).chi2 < problem.errors(reduced.object).chi2).all()
+def test_zeros_of_a_positive_object_are_found_within_few_steps(planted, algorithm):
+    """Within ten steps: it takes 9 times the residual not to leave pixels at their bound out of the gradient."""
+    _, truth, support = planted((48, 48), batch=8, dtype=torch.complex128)
+    truth = (truth.real - 1).clamp_min(0).to(truth.dtype)  # 84 % of it zeros
+    problem = Problem(forward(truth).abs(), positive=True)
+    state = State(problem.project_object(near(truth, support, 0.02), support), support)
+    assert float(problem.errors(iterate(algorithm, problem, state, 10).object).chi2.sqrt().mean()) < 6e-6
 
 
 @pytest.mark.parametrize("positive", [False, True])
@@ -176,37 +159,26 @@ def test_of_few_photons_the_poisson_likelihood_makes_the_best_object_and_the_lea
     counts, amplitudes = (iterate(algorithm, problem, start, 40).object for algorithm in BOTH)
     reduced = iterate(ER(), problem, start, 60).object
     likelihoods = [problem.errors(x).likelihood for x in (counts, amplitudes, reduced)]
-    assert (likelihoods[0] < likelihoods[1]).all()
-    assert (likelihoods[0] < likelihoods[2]).all()
+    assert (likelihoods[0] < torch.minimum(*likelihoods[1:])).all()
     errors = [float(nmse(x, truth)[0].mean()) for x in (counts, amplitudes, start.object)]
     assert errors[0] < errors[1] < 0.5 * errors[2]
 
 
-@pytest.mark.parametrize("half", [False, True])
 @both
+@pytest.mark.parametrize("half", [False, True])
 def test_a_positive_object_ends_where_nothing_that_is_allowed_lowers_the_likelihood(planted, algorithm, half):
-    _, truth, support = planted((20, 20), batch=2, dtype=torch.complex128)
-    truth = truth.real.clamp_min(0).to(truth.dtype)  # half of it zeros
-    problem = counted(Problem(forward(truth).abs(), positive=True), 1e6)
-    state = State(problem.project_object(near(truth, support, 0.02), support), support)
-    if half:
-        problem = problem.halved()
-        state = State(state.object.real, support)
-    x = iterate(algorithm, problem, state, 300).object
-    assert (x.real >= 0).all()
-    assert not x.is_complex() or not x.imag.any()
-    at = x.clone().real.requires_grad_()
-    f = torch.fft.fftn(at, dim=(1, 2))
-    o = f.abs().square() + likelihood.LEAST / problem.photons
-    a = problem.amplitudes
-    a = a if not half else torch.cat([a, a[..., 1:-1].flip(1, 2).roll(1, 1)], -1)  # the other half, mirrored
-    c = a.square() + likelihood.LEAST / problem.photons
-    terms = o - c * o.log() if algorithm.name == "poisson" else (f.abs() - a).square() / 2
-    (gradient,) = torch.autograd.grad(terms.sum(), at)
-    bound, inside = support & (x.real <= 0), support & (x.real > 0)
-    size = 1e-6 * float((2 * at.detach() * at.numel()).abs().max())
+    _, whole, start, truth = case(planted, "positive", (20, 20))
+    unexplained = (truth + 0.5 * noise(truth)).real.to(truth.dtype)  # not by what is inside the support
+    whole = replace(whole, amplitudes=forward(unexplained).abs())
+    problem = whole.halved() if half else whole
+    state = iterate(algorithm, problem, State(start.object.real if half else start.object, start.support), 300)
+    at = state.object.real.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(algorithm, whole, at).sum(), at)
+    bound, inside = start.support & (at <= 0), start.support & (at > 0)
+    size = 1e-6 * at[0].numel() * float(at.abs().max())
     assert bound.any()
     assert (gradient[bound] > -size).all()
+    assert (gradient[bound] > 1e3 * size).any()
     assert (gradient[inside].abs() < size).all()
 
 
@@ -221,15 +193,9 @@ def test_a_solution_stays_and_so_do_its_shifts_and_its_twin(planted, algorithm, 
     truth, support = (torch.roll(t, shift, grid_dims(t)) for t in (truth, support))
     if not positive:
         truth = truth * torch.polar(torch.tensor(1.0, dtype=torch.float64), torch.tensor(phase, dtype=torch.float64))
-    torch.testing.assert_close(
-        iterate(algorithm, problem, State(truth, support), 3).object, truth, rtol=1e-8, atol=1e-8
-    )
-
-
-@both
-def test_the_solution_under_a_foreign_support_does_not_stay(planted, algorithm):
-    problem, truth, support = planted((12, 15), dtype=torch.complex128)
-    elsewhere = torch.roll(support, 2, 1)
+    stayed = iterate(algorithm, problem, State(truth, support), 3).object
+    torch.testing.assert_close(stayed, truth, rtol=1e-8, atol=1e-8)
+    elsewhere = torch.roll(support, 2, 1)  # where it is no solution
     moved = algorithm.step(problem, State(truth, elsewhere)).object
     assert float((moved - truth * elsewhere).abs().max()) > 1e-3
 
@@ -309,31 +275,11 @@ def test_scaling_the_measurement_scales_the_iterates(planted, algorithm, brightn
 
 
 @both
-def test_a_blur_of_one_pixel_is_none(planted, algorithm):
-    problem, _, start, _ = case(planted, "complex", (12, 15))
-    sharp = problem.seen_with(torch.ones(1, 1, 1, dtype=torch.float64))
-    assert sharp.coherence is not None
-    ends = [iterate(algorithm, p, start, 5).object for p in (problem, sharp)]
-    torch.testing.assert_close(*ends)
-
-
-@both
-@pytest.mark.parametrize("name", ["complex", "half positive masked"])
-def test_the_spectrum_at_hand_is_the_object_s(planted, algorithm, name):
-    problem, _, state, _ = case(planted, name, (12, 15), dtype=torch.complex64, error=0.3)
-    assert algorithm.spectrum(state) is None
-    for steps in (1, 30, 19, 60):
-        state = iterate(algorithm, problem, state, steps)
-        expected = problem.forward(state.object)
-        assert float((algorithm.spectrum(state) - expected).norm() / expected.norm()) < 1e-5
-
-
-@both
 @pytest.mark.parametrize("name", ["complex", "positive"])
 def test_a_sample_whose_trial_is_refused_stays_and_tries_a_shorter_one_along_its_gradient(
     planted, monkeypatch, algorithm, name
 ):
-    problem, _, start, _ = case(planted, name, (12, 15), batch=2)
+    problem, _, start, _ = case(planted, name, (12, 15))
     state = iterate(algorithm, problem, start, 3)
     first = torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(-1, 1, 1)  # L rises for the first sample
     with monkeypatch.context() as patch:
@@ -347,9 +293,3 @@ def test_a_sample_whose_trial_is_refused_stays_and_tries_a_shorter_one_along_its
     if name == "complex":
         assert torch.equal(end.memory.direction[0], -end.memory.gradient[0])
     assert not torch.equal(end.memory.direction[1], -end.memory.gradient[1])
-
-
-@both
-def test_nothing_stays_nothing(planted, algorithm):
-    problem, truth, support = planted((12, 15))
-    assert not iterate(algorithm, problem, State(torch.zeros_like(truth), support), 3).object.any()

@@ -56,7 +56,7 @@ class _Memory:
     spectrum: Tensor  # of the iterate
     gradient: Tensor
     direction: Tensor
-    size: Tensor  # ‖gradient‖² per sample; ∞ where the next direction is to be the gradient's
+    size: Tensor  # ‖gradient‖² per sample
     length: Tensor  # of the next trial at most, per sample, in units of the direction
     age: int = 0
 
@@ -75,14 +75,14 @@ class _Likelihood(Algorithm):
     def step(self, problem: Problem, state: State) -> State:
         """Return the next state.
 
-        Two transforms; one more for the first step and for every 50th, which renew the spectrum. A PSF costs eight
-        more, real ones, and two for the first.
+        Two transforms, and one more for the first step and for every 50th, which renew the spectrum. A PSF asks for
+        eight more, of real numbers.
         """
         memory = state.memory if isinstance(state.memory, _Memory) else None
         x = problem.project_object(state.object, state.support) if memory is None else state.object
         f = problem.forward(x) if memory is None else memory.spectrum
         floor, data = self._floored(problem)
-        hidden = None if problem.measured is None else ~problem.measured
+        hidden = None if problem.measured is None else problem.measured.logical_not()
         blurs = 0 if problem.coherence is None else 4
 
         model = _blurred(problem, _product(f, f)).add_(floor).clamp_min_(floor)
@@ -114,7 +114,7 @@ class _Likelihood(Algorithm):
             f, ffts = problem.forward(x), ffts + 1
         free = torch.where(gamma < most, gamma, 2 * gamma) if problem.positive else torch.full_like(gamma, torch.inf)
         tried = torch.where(falls, free, torch.where(downhill, gamma / LONGEST, length)).clamp_min(1e-20)
-        return state.advance(x, ffts, _Memory(f, gradient, direction, torch.where(falls, size, torch.inf), tried, age))
+        return state.advance(x, ffts, _Memory(f, gradient, direction, size, tried, age))
 
     def _search(
         self, problem: Problem, line: tuple[Tensor, ...], data: Tensor, floor: Tensor, slope: Tensor, most: Tensor
