@@ -63,7 +63,7 @@ def keep_freed_memory() -> None:
 
     A thread other than the first keeps blocks of up to 64 MB (2896² or 203³ pixels), the size of its heaps; glibc
     has no setting that lets it keep larger ones.
-    :func:`release_memory` gives it back. Only glibc is told; other C libraries and systems are left as they are.
+    :func:`trim_memory` gives it back. Only glibc is told; other C libraries and systems are left as they are.
     """
     if (libc := _glibc()) is not None:
         # What a start has left in pieces is of no use to the iterations: 57 bytes a pixel of peak without, 41 with it.
@@ -75,7 +75,7 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give memory that is free but kept back to the system, an accelerator's too: after a run or an error."""
+    """Give all memory that nothing needs back to the system, an accelerator's too, as after an out-of-memory error."""
     import torch
 
     gc.collect()
@@ -83,6 +83,11 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give memory that is free but kept back to the system: after a run."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from pydantic import ValidationError
 from torch import Tensor
 
+from napari_dipr.device import keep_freed_memory
 from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
 from napari_dipr.solvers.problem import Errors, Problem, State, as_support
 from napari_dipr.solvers.recipe import Recipe, Settling, Stage
@@ -152,6 +153,8 @@ def run(
     if recipe.coherence is not None:
         _refuse_coherence(problem, recipe)
 
+    if problem.device.type == "cpu":
+        keep_freed_memory()
     state = start if recipe.coherence is not None else replace(start, psf=None)
     problem = problem.seen_with(state.psf)
     history = _History()

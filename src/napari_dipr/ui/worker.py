@@ -139,6 +139,7 @@ def _refine(
     # window waiting for ever.
     problem = recipe = start = steps = iterate = None
     try:
+        from napari_dipr.device import trim_memory
         from napari_dipr.solvers.run import run
 
         problem, recipe, start = prepare()
@@ -155,7 +156,10 @@ def _refine(
             try:
                 iterate = steps.send(mailbox.take())
             except StopIteration as end:
-                return _last(end.value, recipe.iterations, before, mailbox.taken, truth)
+                last = _last(end.value, iterate.total, before, mailbox.taken, truth)
+                problem = recipe = start = steps = iterate = None
+                trim_memory()
+                return last
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
