@@ -1,7 +1,7 @@
 """The Refine panel: choose an algorithm, start it, watch it, stop it."""
 
 import napari
-from magicgui.widgets import CheckBox, ComboBox, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
@@ -12,7 +12,15 @@ from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
 
-ALGORITHMS = {"HIO, then ER": "hio", "RAAR, then ER": "raar", "ALM": "alm", "thorough": "thorough", "auto": "auto"}
+WRITTEN = "as written below"
+ALGORITHMS = {
+    "HIO, then ER": "hio",
+    "RAAR, then ER": "raar",
+    "ALM": "alm",
+    "thorough": "thorough",
+    "auto": "auto",
+    WRITTEN: "",
+}
 # Share of the pixels that the box "free pixels" holds back.
 FREE = 0.05
 # Of the presets whose algorithm has a β: what bounds it.
@@ -47,6 +55,13 @@ class RefinePanel(QWidget):
             label="iterations",
             tooltip="In all; the last tenth of HIO and RAAR is ER",
         )
+        self.text = LineEdit(
+            value="(hio*90 + raar*90)*3 + er*60; shrinkwrap(threshold=0.2)",
+            label="recipe",
+            tooltip="Stages NAME*ITERATIONS joined by +, of er, hio, raar, dm, rrr, alm, detwin, poisson and gaussian, "
+            "with options in brackets: hio(beta=0.8)*300 + er*50. After semicolons shrinkwrap(...), coherence(...) and "
+            "settling(...)",
+        )
         self.beta = number_for(HIO, "beta", "β")
         self.start = ComboBox(choices=[], label="start from", tooltip="The first object")
         self.seed = SpinBox(value=0, min=0, max=2**31 - 1, label="seed", tooltip="Of the random phases")
@@ -67,7 +82,7 @@ class RefinePanel(QWidget):
         self.device = ComboBox(choices=NAMES, label="device", tooltip="Where the solver runs")
         self.plot = ConvergencePlot()
         form = Form()
-        form.add(self.algorithm, self.iterations, self.beta, self.start, self.seed, self.device)
+        form.add(self.algorithm, self.text, self.iterations, self.beta, self.start, self.seed, self.device)
         checks = QGridLayout()
         checks.addWidget(self.shrink_wrap.native, 0, 0)
         checks.addWidget(self.positive.native, 0, 1)
@@ -94,7 +109,8 @@ class RefinePanel(QWidget):
 
     def run(self) -> None:
         """Start the refinement that the form describes."""
-        algorithm, iterations, beta = ALGORITHMS[self.algorithm.value], self.iterations.value, self.beta.value
+        algorithm, beta = ALGORITHMS[self.algorithm.value] or self.text.value, self.beta.value
+        iterations = None if self.algorithm.value == WRITTEN else self.iterations.value
         shrinks, blurred = self.shrink_wrap.value, self.coherence.value
 
         def recipe(problem):  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
@@ -140,9 +156,11 @@ class RefinePanel(QWidget):
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle"
-        form = (self.algorithm, self.iterations, self.start, self.seed, self.device)
+        written = self.algorithm.value == WRITTEN
+        form = (self.algorithm, self.start, self.seed, self.device)
         for widget in (*form, self.shrink_wrap, self.positive, self.coherence, self.free):
             widget.enabled = idle
+        self.text.enabled, self.iterations.enabled = idle and written, idle and not written
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
         if model is not None:
