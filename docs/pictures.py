@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_dipr.ui.app import open_window
 from napari_dipr.ui.demo import SAMPLE, go_through, wait_for
+from napari_dipr.ui.refine_panel import WRITTEN
 
 IMAGES = Path(__file__).parent / "images"
 EXPORTS = Path(tempfile.gettempdir()) / "beamtime"  # the pictures show where the files went
@@ -25,22 +26,24 @@ def workflow() -> None:
     viewer.close()
 
 
-def measured_crystal(data: Path) -> None:
-    """Reconstruct frame 99 of the rocking scan from the autocorrelation's support."""
+def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -> None:
+    """Reconstruct the rocking scan or one of its frames from the autocorrelation's support."""
     viewer, panels = open_window()
     session, run = panels.session, panels.session.refinement
     panels.export.folder.value = EXPORTS
-    panels.measurement.frame.value = 99
+    if frame is not None:
+        panels.measurement.frame.value = frame
     panels.measurement.open(data / "scan54" / "stack_raw_counts.npz")
     wait_for(lambda: "256 × 256" in panels.measurement.found.text(), "the file")
     panels.measurement.threshold.value, panels.measurement.crop.value = 3, 128
+    panels.refine.algorithm.value, panels.refine.text.value = WRITTEN, recipe
     panels.measurement.use_button.click()
     wait_for(lambda: session.measurement is not None, "the measurement")
     panels.support.autocorrelation_button.click()
     wait_for(lambda: session.support is not None, "the support")
     panels.refine.bar.start.click()
     wait_for(lambda: run.state == "idle" and run.snapshot is not None, "the refinement")
-    viewer.screenshot(str(IMAGES / "measured-crystal.png"), canvas_only=False, flash=False)
+    viewer.screenshot(str(IMAGES / picture), canvas_only=False, flash=False)
     viewer.close()
 
 
@@ -48,4 +51,6 @@ if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     workflow()
     if "NAPARI_DIPR_DATA" in os.environ:
-        measured_crystal(Path(os.environ["NAPARI_DIPR_DATA"]))
+        measured = Path(os.environ["NAPARI_DIPR_DATA"])
+        measured_crystal(measured, "measured-crystal.png", 99, "hio*270 + er*30")
+        measured_crystal(measured, "measured-volume.png", None, "raar*450 + er*50; shrinkwrap(threshold=0.1)")

@@ -85,7 +85,7 @@ class _Likelihood(Algorithm):
         hidden = None if problem.measured is None else problem.measured.logical_not()
         blurs = 0 if problem.coherence is None else 4
 
-        model = _blurred(problem, _product(f, f)).add_(floor).clamp_min_(floor)
+        model = problem.blur(_product(f, f)).add_(floor).clamp_min_(floor)
         slope = _hide(self._slope(model, data), hidden)
         gradient = _gradient(problem, state.support, x, f, slope)
         size = _inner(gradient, gradient)
@@ -100,7 +100,7 @@ class _Likelihood(Algorithm):
             direction, most = _bent(x, direction, length)
 
         g = problem.forward(direction)
-        b, q = (_hide(_blurred(problem, y), hidden) for y in (_product(f, g, 2), _product(g, g)))
+        b, q = (_hide(problem.blur(y), hidden) for y in (_product(f, g, 2), _product(g, g)))
         gamma, downhill = self._search(problem, (model, b, q), data, floor, slope, most)
         change = b.addcmul_(batchwise(gamma, q), q).mul_(batchwise(gamma, q))
         falls = _sum(problem, self._rise(model, data, change)) < 0
@@ -196,7 +196,7 @@ class Gaussian(_Likelihood):
 
 
 def _gradient(problem: Problem, support: Tensor, x: Tensor, f: Tensor, slope: Tensor) -> Tensor:
-    gradient = problem.backward(f * _blurred(problem, slope))
+    gradient = problem.backward(f * problem.blur(slope))
     gradient = gradient.real.to(gradient.dtype) if problem.real else gradient
     gradient = gradient.mul_(support.to(x.real.dtype))
     if problem.positive:
@@ -210,14 +210,6 @@ def _bent(x: Tensor, direction: Tensor, length: Tensor) -> tuple[Tensor, Tensor]
     bent = torch.addcmul(x.real, direction.real, span).clamp_min_(0).sub_(x.real).div_(span)
     most = torch.where(bent < 0, x.real / -bent, torch.inf).amin(grid_dims(x))
     return bent.to(x.dtype), torch.maximum(most, length)
-
-
-def _blurred(problem: Problem, power: Tensor) -> Tensor:
-    """Convolve intensities, or what belongs to them, with the PSF; see :meth:`Problem.blurred`."""
-    if problem.coherence is None:
-        return power
-    dims = grid_dims(power)
-    return torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(problem.coherence), s=problem.grid, dim=dims)
 
 
 def _product(f: Tensor, g: Tensor, times: float = 1) -> Tensor:
@@ -239,9 +231,9 @@ def _along(x: Tensor, d: Tensor, gamma: Tensor) -> Tensor:
 
 def _sum(problem: Problem, x: Tensor) -> Tensor:
     """Sum over the whole spectrum, per sample."""
-    if problem._weights is None:
+    if problem.weights is None:
         return x.flatten(1).sum(1)
-    return (x.flatten(1, -2).sum(1) * problem._weights).sum(1)
+    return (x.flatten(1, -2).sum(1) * problem.weights).sum(1)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
@@ -252,7 +244,7 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 def _mean(problem: Problem) -> Tensor:
     """Return the mean measured intensity, shaped to a sample."""
-    power, _, pixels = problem._norms
+    power, _, pixels = problem.norms
     return batchwise(power / pixels, problem.amplitudes).to(problem.amplitudes.dtype)
 
 

@@ -195,10 +195,16 @@ class Problem:
         """Return the intensities that partially coherent light has where coherent light has ``|f|²``; None if it is."""
         if self.coherence is None:
             return None
-        power, dims = f.abs().square_(), grid_dims(f)
-        power = torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
+        power, dims = self.blur(f.abs().square_()), grid_dims(f)
         # Transforms round by a share of the brightest pixel; below it there is no intensity to divide by.
         return torch.maximum(power, BLUR_FLOOR * power.amax(dims, True))
+
+    def blur(self, power: Tensor) -> Tensor:
+        """Convolve a pattern ``[batch, *grid]`` as partial coherence does; what is coherent stays."""
+        if self.coherence is None:
+            return power
+        dims = grid_dims(power)
+        return torch.fft.irfftn(torch.fft.rfftn(power, dim=dims).mul_(self.coherence), s=self.grid, dim=dims)
 
     def project_magnitude(self, x: Tensor) -> Tensor:
         """Project objects onto the measured magnitudes, leaving unmeasured pixels free; a tensor of its own.
@@ -226,15 +232,15 @@ class Problem:
         """
         f = self.forward(x) if f is None else f
         model = self.blurred(f)
-        sums = misfits(f, self.amplitudes, self.measured, model, photons=self.photons, weights=self._weights)
-        power, size, pixels = self._norms
+        sums = misfits(f, self.amplitudes, self.measured, model, photons=self.photons, weights=self.weights)
+        power, size, pixels = self.norms
         square, absolute, deviance = sums.unbind(1)
         likelihood = None if self.photons is None else deviance / pixels
         free = None if self.free is None else self.free.errors(f, model, self.photons)
         return Errors(square / power, absolute / size, likelihood, free)
 
     @cached_property
-    def _weights(self) -> Tensor | None:
+    def weights(self) -> Tensor | None:
         """For how many pixels a column of the half-spectrum stands."""
         if self.whole is None:
             return None
@@ -243,12 +249,12 @@ class Problem:
         return torch.where(alone, 1.0, 2.0).to(self.amplitudes.dtype)
 
     @cached_property
-    def _norms(self) -> tuple[Tensor, Tensor, Tensor]:
+    def norms(self) -> tuple[Tensor, Tensor, Tensor]:
         """``ΣA²``, ``ΣA`` and the number of measured pixels, per sample."""
         known = torch.ones_like(self.amplitudes) if self.measured is None else self.measured.to(self.amplitudes)
         sums = []
         for values in (self.amplitudes.square(), self.amplitudes, known.expand_as(self.amplitudes)):
-            values = values if self._weights is None else values * self._weights
+            values = values if self.weights is None else values * self.weights
             sums.append(values.sum(grid_dims(values), dtype=_wide(values)))
         return sums[0], sums[1], sums[2]
 
@@ -260,10 +266,10 @@ class Problem:
         assert power is not None
         del f
         power = power if self.measured is None else torch.where(self.measured, power, 0)
-        power = power if self._weights is None else power * self._weights
+        power = power if self.weights is None else power * self.weights
         have = power.sum(grid_dims(power), dtype=_wide(power))
         del power
-        return x * batchwise((self._norms[0] / have.clamp_min(1e-30)).sqrt().to(x.real.dtype), x)
+        return x * batchwise((self.norms[0] / have.clamp_min(1e-30)).sqrt().to(x.real.dtype), x)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -24,9 +24,7 @@ class ConvergencePlot(QWidget):
         self.plot.showGrid(y=True, alpha=0.25)
         self.plot.setLabel("bottom", "iteration")
         self.plot.getAxis("left").setStyle(maxTickLevel=0)  # decades only
-        # In the title: a legend would lie over the curves.
-        names = (f'<span style="color: {colour}">{name}</span>' for name, colour in CURVES.values())
-        self.plot.setTitle(" &nbsp; ".join(names), size="9pt")
+        self._name_curves([name for name in CURVES if not name.startswith("free")])
         self.curves = {
             key: self.plot.plot([], [], pen=pyqtgraph.mkPen(colour, width=2)) for key, (_, colour) in CURVES.items()
         }
@@ -38,9 +36,16 @@ class ConvergencePlot(QWidget):
     def show_history(self, history: Sequence[Any]) -> None:
         """Draw the error history, records with ``iteration`` and what is drawn of them; None where it is not known."""
         (self.plot.enableAutoRange if history else self.plot.disableAutoRange)()
+        if history:
+            self._name_curves([key for key in CURVES if getattr(history[-1], key) is not None])
         for key, curve in self.curves.items():
             known = [record for record in history if getattr(record, key) is not None]
             # A logarithm has no zero: noise-free data can be matched to the last bit.
             curve.setData(
                 [record.iteration for record in known], [max(getattr(record, key), 1e-16) for record in known]
             )
+
+    def _name_curves(self, keys: Sequence[str]) -> None:
+        # In the title: a legend would lie over the curves.
+        names = (f'<span style="color: {CURVES[key][1]}">{CURVES[key][0]}</span>' for key in keys)
+        self.plot.setTitle(" &nbsp; ".join(names), size="9pt")
