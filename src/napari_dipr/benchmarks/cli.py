@@ -110,6 +110,79 @@ def engine(
         write_json(json_file, result)
 
 
+@app.command()
+def recipes(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--recipes", metavar="TEXT", help="A recipe; may be given again.", show_default="seven of them"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
+) -> None:
+    """Compare recipes on simulated crystals and FashionMNIST images, from the autocorrelation's support."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import recipes as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    chosen = texts or benchmark.RECIPES
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(chosen) * len(benchmark.SETS))
+        at = iter(range(len(chosen) * len(benchmark.SETS)))
+        result = benchmark.compare(
+            chosen,
+            device=device,
+            seed=seed,
+            progress=lambda name, text: bar.update(task, description=f"{name}: {text}", completed=next(at)),
+        )
+    _print_recipes(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+def _print_recipes(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        title=f"Recipes from the autocorrelation's support, seed {result['seed']}",
+        caption="nmse: symmetry-adjusted error relative to the object's energy, mean and median; solved: share of "
+        "objects below .01; size: the support's pixels over the true one's; FFTs per object.",
+    )
+    table.add_column("recipe", overflow="fold")
+    for heading in ("nmse", "median", "solved", "χ²", "size", "iter.", "FFTs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    before = None
+    for row in result["rows"]:
+        if row["set"] != before:
+            table.add_section()
+            table.add_row(Text(f"{row['set']} ({row['objects']})", style="bold"))
+        before = row["set"]
+        table.add_row(
+            Text(row["recipe"].replace(" ", "")),
+            *(_text(row[key], ".3f") for key in ("nmse_mean", "nmse_median")),
+            _text(row["solved"], ".0%"),
+            _text(row["chi2"], ".1e"),
+            _text(row["size"], ".2f"),
+            *(_text(row[key], ".0f") for key in ("iterations", "ffts")),
+        )
+    console = Console()
+    console.print(table)
+    for row in result["rows"]:
+        for why, count in row["ended"].items():
+            told = f"{row['set']}, {row['recipe']}: {why} ({count}×)"
+            console.print(told, style="dim", markup=False, highlight=False)
+
+
 def _print_engine(result: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
