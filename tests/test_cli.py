@@ -16,7 +16,19 @@ from napari_dipr.io.read import load_mask
 from napari_dipr.io.write import read_provenance
 from napari_dipr.networks.zoo import describe_model, model_names
 
-KEYS = {"chi2", "r_factor", "support_voxels", "iterations", "seconds", "nmse", "support_from", "outputs"}
+KEYS = {
+    "chi2",
+    "r_factor",
+    "support_voxels",
+    "iterations",
+    "seconds",
+    "nmse",
+    "likelihood",
+    "free_chi2",
+    "free_likelihood",
+    "support_from",
+    "outputs",
+}
 
 
 def call(*args):
@@ -188,6 +200,123 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
     )
     assert figures["nmse"] < 0.01
     assert load_array(figures["outputs"]["phase"]).array.shape == (16, 20, 18)
+
+
+def of_its_support(folder, *args, recipe="hio*20"):
+    """Reconstruct the crystal's pattern in its support, and return figures and provenance."""
+    figures = reconstruct(
+        folder, "--support", folder / "support.npy", "--no-shrink-wrap", "--key", "data", "--recipe", recipe, *args,
+        input=folder / "data.npz",
+    )  # fmt: skip
+    return figures, read_provenance(figures["outputs"]["amplitude"])
+
+
+def test_without_photons_and_free_pixels_their_figures_are_not_known(crystal):
+    figures, told = of_its_support(crystal)
+    assert [figures[key] for key in ("likelihood", "free_chi2", "free_likelihood")] == [None] * 3
+    assert told["errors"]["psf_sigma"] is None
+    assert (told["real"], told["positive"], told["free_share"]) == (False, False, 0)
+
+
+@pytest.mark.parametrize(("option", "positive"), [("--real", False), ("--positive", True)])
+def test_a_real_object_is_found_from_half_the_spectrum(crystal, monkeypatch, option, positive):
+    from napari_dipr import reconstruct as module
+
+    halves, honest = [], module.random_start
+    monkeypatch.setattr(
+        module, "random_start", lambda problem, *args: halves.append(problem.amplitudes.shape) or honest(problem, *args)
+    )
+    truth = np.load(crystal / "truth.npy").real
+    truth[15, 16] *= 1 if positive else -1
+    np.save(crystal / "truth.npy", truth)
+    np.savez(crystal / "data.npz", data=pattern_of(truth))
+    figures, told = of_its_support(crystal, option, "--truth", crystal / "truth.npy", recipe="hio*200 + er*20")
+    assert halves == [(1, 32, 17)]
+    assert figures["nmse"] < 1e-3
+    assert (told["real"], told["positive"]) == (True, positive)
+    phase, inside = (load_array(figures["outputs"][what]).array for what in ("phase", "support"))
+    assert np.abs(np.sin(phase[inside > 0])).max() < 1e-5
+
+
+def test_photons_and_free_pixels_are_told(crystal):
+    counts = np.load(crystal / "data.npz")["data"]
+    counts = np.random.default_rng(0).poisson(counts * (1e6 / counts.sum()))
+    np.savez(crystal / "data.npz", data=2.5 * counts)
+    arguments = ("--photons", 0.4, "--free", 0.05, "--centered")
+    figures, told = of_its_support(crystal, *arguments, recipe="hio*200 + er*40 + poisson*20")
+    # The mean deviance of counts about the truth is near 1/2, and lower where their noise is fitted.
+    assert 0.05 < figures["likelihood"] < 0.7
+    assert figures["free_likelihood"] > figures["likelihood"]
+    assert figures["free_chi2"] > 0
+    assert told["measurement"]["photons_per_unit"] == 0.4
+    assert told["free_share"] == 0.05
+    for key in ("chi2", "likelihood", "free_chi2", "free_likelihood"):
+        assert told["errors"][key] == pytest.approx(figures[key], rel=1e-5)
+
+
+def test_partial_coherence_explains_a_blurred_pattern(crystal):
+    blurred = ndimage.gaussian_filter(np.load(crystal / "data.npz")["data"], 0.6, mode="wrap")
+    np.savez(crystal / "data.npz", data=blurred)
+    recipe = "hio*200 + er*100"
+    coherent, _ = of_its_support(crystal, "--centered", recipe=recipe)
+    figures, told = of_its_support(crystal, "--partial-coherence", "--centered", recipe=recipe)
+    assert figures["chi2"] < 0.5 * coherent["chi2"]
+    assert len(told["errors"]["psf_sigma"]) == 2
+    assert all(0.2 < sigma < 1 for sigma in told["errors"]["psf_sigma"])
+    assert told["recipe"]["coherence"]["start"] == 100
+    assert "does not go with alm" in refused(
+        "reconstruct", "sample:fashion-0", "--support", "autocorrelation", "--recipe", "alm", "--partial-coherence",
+        "-o", crystal / "out",
+    )  # fmt: skip
+
+
+def test_what_stands_after_the_stages_counts_instead_of_the_options(crystal):
+    _, told = of_its_support(crystal, recipe="hio*20; shrinkwrap(threshold=0.1)")
+    assert told["recipe"]["shrinkwrap"]["threshold"] == 0.1
+    _, told = of_its_support(crystal)
+    assert told["recipe"]["shrinkwrap"] is None
+
+
+def test_auto_ends_on_its_own_and_says_why(tmp_path):
+    result = call(
+        "reconstruct", "sample:fashion-0", "-o", tmp_path, "--support", "autocorrelation", "--recipe", "auto",
+        "--json", "-",
+    )  # fmt: skip
+    figures = json.loads(result.stdout)
+    told = read_provenance(figures["outputs"]["amplitude"])
+    assert figures["iterations"] < 1000
+    assert told["errors"]["ended"].startswith("hio ended after ")
+    assert told["errors"]["ended"] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ("hio*20; shrink(threshold=0.1)", "After the stages may stand shrinkwrap, coherence, settling"),
+        ("hio*20; shrinkwrap(threshold=2)", "less than 1"),
+        ("(hio*20 + er*5", "was not understood"),
+        ("auto*20", "was not understood"),
+    ],
+)
+def test_a_bad_recipe_is_refused_before_anything_is_read(tmp_path, recipe, says):
+    assert says in refused("reconstruct", tmp_path / "none.npy", "--recipe", recipe, "-o", tmp_path)
+
+
+def test_two_results_beside_each_other(crystal):
+    for seed in (0, 1):
+        reconstruct(
+            crystal / str(seed), "--support", crystal / "support.npy", "--no-shrink-wrap", "--key", "data",
+            "--seed", seed, input=crystal / "data.npz",
+        )  # fmt: skip
+    done = call("compare", crystal / "0", crystal / "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == {"amplitude_correlation", "complex_correlation", "removed"}
+    assert found["complex_correlation"] > 0.99
+    done = call("compare", crystal / "0", crystal / "1" / "data_amplitude.tif")
+    assert f"complex objects at {found['complex_correlation']:.3f}" in done.stderr
+    assert not done.stdout
+    assert "no single result" in refused("compare", crystal / "0", crystal)
 
 
 def test_mask_threshold_and_crop_in_that_order(tmp_path):
