@@ -123,7 +123,7 @@ def test_a_run_that_estimates_coherence_ends_nearer_to_the_object(planted):
     assert errors[1] < 0.7 * errors[0]
     # the error that is told is that of the blurred model, and a run goes on with the blur that was found
     torch.testing.assert_close(problem.seen_with(seen.state.psf).errors(seen.object).chi2, seen.chi2)
-    on = solve(problem, Recipe.parse("er*5; coherence(start=900)"), seen.state)
+    on = solve(problem, Recipe.parse("er*5"), seen.state)
     assert torch.equal(on.state.psf, seen.state.psf)
     assert (on.chi2 < 1.1 * seen.chi2).all()
 
@@ -131,6 +131,9 @@ def test_a_run_that_estimates_coherence_ends_nearer_to_the_object(planted):
 def test_estimates_come_when_they_are_due():
     how = PartialCoherence(start=100, every=20)
     assert [n for n in range(1, 161) if how.is_due(n)] == [100, 120, 140, 160]
+    assert [n for n in range(1, 61) if how.is_due(n, is_known=True)] == [20, 40, 60]
+    with pytest.raises(RecipeError, match="first estimated after 100 iterations, and the recipe has 90"):
+        Recipe.parse("hio*90; coherence")
 
 
 def test_what_holds_for_coherent_light_alone_is_refused(planted):
@@ -139,4 +142,4 @@ def test_what_holds_for_coherent_light_alone_is_refused(planted):
         next(run(problem, Recipe.parse("alm*5; coherence"), random_start(problem, support)))
     half = problem.halved()
     with pytest.raises(RecipeError, match="half a spectrum"):
-        next(run(half, Recipe.parse("hio*5; coherence"), random_start(half, support)))
+        next(run(half, Recipe.parse("hio*5; coherence(start=2)"), random_start(half, support)))

@@ -53,3 +53,8 @@ def test_options_that_a_preset_does_not_have_are_refused_in_words():
         Recipe.parse("raar", beta=1.5)
     with pytest.raises(RecipeError, match="gamma"):
         Recipe.parse("hio", gamma=1)
+
+
+def test_auto_takes_no_options():
+    with pytest.raises(RecipeError, match="leave out beta"):
+        Recipe.parse("auto", beta=0.8)

@@ -111,7 +111,7 @@ def test_groups_that_cannot_be_read_or_would_not_end_are_refused(text):
 
 
 def test_what_works_beside_the_stages_may_follow_them():
-    recipe = Recipe.parse("hio*30 ; shrinkwrap( threshold = 0.1, reference=rms ); coherence(every=5);settling")
+    recipe = Recipe.parse("hio*300 ; shrinkwrap( threshold = 0.1, reference=rms ); coherence(every=5);settling")
     assert recipe.shrinkwrap == ShrinkWrap(threshold=0.1, reference="rms")
     assert recipe.coherence == PartialCoherence(every=5)
     assert recipe.settling == Settling()
@@ -129,4 +129,12 @@ def test_what_works_beside_the_stages_may_follow_them():
 )
 def test_what_cannot_work_beside_the_stages_is_refused(text, message):
     with pytest.raises(RecipeError, match=message):
+        Recipe.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 2000 + "hio*1" + ")*1" * 2000, "hio*" + "9" * 5000, "(" * 20 + "er*1" + ")*1" * 20]
+)
+def test_text_that_would_not_end_is_refused_in_words(text):
+    with pytest.raises(RecipeError, match="The recipe"):
         Recipe.parse(text)

@@ -431,3 +431,41 @@ def test_shrink_wrap_waits_while_half_the_support_is_dark(planted):
     recipe = Recipe.parse("detwin*40", shrinkwrap=ShrinkWrap(every=5))
     end = solve(problem, recipe, random_start(problem, support))
     assert torch.equal(end.support, support)
+
+
+# Going on
+
+
+@pytest.mark.parametrize("after", ["er*3", "hio*3", "alm*3", "detwin*3", "poisson*3", "gaussian*3", "detwin(axis=1)*3"])
+@pytest.mark.parametrize("before", ["alm*4", "detwin*4", "poisson*4", "gaussian*4"])
+def test_what_another_algorithm_kept_is_not_taken_over(planted, before, after):
+    problem, _, support = planted((12, 15))
+    first = solve(problem, Recipe.parse(before), random_start(problem, support)).state
+    on = solve(problem, Recipe.parse(after), first)
+    if before.split("*")[0] != after.split("*")[0]:
+        afresh = solve(problem, Recipe.parse(after), State(first.object, first.support))
+        assert torch.equal(on.object, afresh.object)
+    assert on.iterations == 7
+
+
+def test_a_stroke_does_not_end_a_search_that_was_better_before_it(planted):
+    problem, _, support = planted((24, 24))
+    recipe = Recipe.parse("hio*300; settling(patience=40, every=10)")
+    erased = torch.zeros(24, 24, dtype=torch.int8)
+    erased[tuple(support[0].nonzero()[:3].T)] = -1
+
+    def erase(iterate):
+        return Controls(edit=erased) if iterate.iteration == 100 else None
+
+    _, end = every_iterate(run(problem, recipe, random_start(problem, support), interval=0), erase)
+    assert end.iterations >= 140
+
+
+def test_a_psf_that_is_known_stays_with_the_problem_and_the_state(planted):
+    problem, truth, support = planted((16, 16), dtype=torch.complex128)
+    psf = torch.zeros(1, 3, 3, dtype=torch.float64)
+    psf[0, 1, :] = torch.tensor([0.2, 0.6, 0.2])
+    seen = problem.seen_with(psf)
+    expected = seen.errors(ER().step(seen, State(truth, support)).object).chi2
+    torch.testing.assert_close(solve(seen, Recipe.parse("er*1"), State(truth, support)).chi2, expected)
+    torch.testing.assert_close(solve(problem, Recipe.parse("er*1"), State(truth, support, psf=psf)).chi2, expected)

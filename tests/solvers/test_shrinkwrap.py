@@ -309,3 +309,11 @@ def test_an_iterate_that_is_not_finite_leaves_the_support_as_it_was():
     support = ShrinkWrap().update(problem, State(x, first), first, 0.5)
     assert torch.equal(support[1], first[1])
     assert support[0].any()
+
+
+def test_pins_that_leave_nothing_leave_the_support_as_it_was():
+    x, first = disc(32, 3).to(torch.complex64), disc(32, 5)
+    pinned = disc(32, 4)
+    state = State(x, first & ~pinned, pinned)
+    support = ShrinkWrap(sigma=0, sigma_end=0).update(exactly(x), state, first, 0.5)
+    assert torch.equal(support, state.support)

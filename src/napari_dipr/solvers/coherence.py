@@ -39,9 +39,9 @@ class PartialCoherence(BaseModel):
     window: int = Field(9, ge=3, le=65, description="side of the point-spread function, pixels of the detector")
     sigma: float = Field(0.5, gt=0, le=10, description="standard deviation of the first guess, pixels of the detector")
 
-    def is_due(self, iterations: int) -> bool:
-        """Say whether to estimate after a number of iterations."""
-        return iterations >= self.start and (iterations - self.start) % self.every == 0
+    def is_due(self, iterations: int, is_known: bool = False) -> bool:
+        """Say whether to estimate after a number of iterations; what is known already is not waited for."""
+        return (is_known or iterations >= self.start) and (iterations - self.start) % self.every == 0
 
     def estimate(self, problem: "Problem", x: "Tensor", state: "State") -> "Tensor":
         """Return the point-spread function, ``[batch, *window]``: ≥ 0, of sum 1, and the same at q and −q.

@@ -64,10 +64,13 @@ def relax(y: Tensor, x: Tensor, support: Tensor, a: float, b: float, *, positive
     """
     if loops := _compiled(y):
         y, inside = y.contiguous(), _rows(support.expand_as(y), y)
-        a, b = loops.scalars(x.real.dtype, a, b)
-        loops.call(
-            loops.relax_positive if positive else loops.relax, _rows(y, y), _rows(x.expand_as(y), y), inside, a, b
-        )
+        arrays = (_rows(y, y), _rows(x.expand_as(y), y), inside)
+        if y.is_complex():
+            loop = loops.relax_positive if positive else loops.relax
+            loops.call(loop, *arrays, *loops.scalars(x.real.dtype, a, b))
+        else:
+            lowest = 0.0 if positive else -math.inf
+            loops.call(loops.relax_real, *arrays, *loops.scalars(x.dtype, a, b, lowest))
         return y
     if positive:
         y = y.real.to(y.dtype)

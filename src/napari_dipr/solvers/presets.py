@@ -7,6 +7,9 @@ the best, and ahead of either alone where there is noise.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from napari_dipr.errors import RecipeError
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.likelihood import Gaussian, Poisson
@@ -50,11 +53,13 @@ def thorough(iterations: int = 600, problem: "Problem | None" = None, **options:
     return _of(*search * 3, (ER(), rest), (_likelihood(problem), last))
 
 
-def auto(iterations: int = 1000, problem: "Problem | None" = None) -> Recipe:
+def auto(iterations: int = 1000, problem: "Problem | None" = None, **options: float) -> Recipe:
     """Choose by the measurement; what searches ends when nothing improves, at the latest after these iterations.
 
     HIO for real objects and without noise; else HIO and RAAR in turn, and the likelihood at the end.
     """
+    if options:
+        raise RecipeError(f"auto chooses by itself: leave out {', '.join(options)}.")
     polish = min(30, iterations // 10)
     clean = problem is not None and (problem.real or not _is_noisy(problem))
     if clean:
@@ -73,7 +78,8 @@ def _is_noisy(problem: "Problem") -> bool:
     if problem.photons is not None:
         return True
     empty = problem.amplitudes == 0
-    return bool((empty if problem.measured is None else empty & problem.measured).float().mean() > EMPTY)
+    known = torch.ones_like(empty) if problem.measured is None else problem.measured.expand_as(empty)
+    return bool((empty & known).sum() > EMPTY * known.sum())
 
 
 PRESETS: dict[str, Callable[..., Recipe]] = {"hio": hio, "raar": raar, "alm": alm, "thorough": thorough, "auto": auto}

@@ -20,8 +20,8 @@ from napari_dipr.solvers.passes import impose_magnitude, misfits
 # A complex object has two unknowns a pixel inside, the pattern one number a pixel: half the grid is the most that the
 # counting of equations allows (an oversampling ratio of 2 in all).
 MAX_FRACTION = 0.5
-# Of a blurred pattern's brightest pixel.
-BLUR_FLOOR = 1e-7
+# Of a blurred pattern's brightest pixel: transforms round by about as much.
+BLUR_FLOOR = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +195,7 @@ class Problem:
         """Return the intensities that partially coherent light has where coherent light has ``|f|²``; None if it is."""
         if self.coherence is None:
             return None
-        power, dims = self.blur(f.abs().square_()), grid_dims(f)
-        # Transforms round by a share of the brightest pixel; below it there is no intensity to divide by.
-        return torch.maximum(power, BLUR_FLOOR * power.amax(dims, True))
+        return self.blur(f.abs().square_())
 
     def blur(self, power: Tensor) -> Tensor:
         """Convolve a pattern ``[batch, *grid]`` as partial coherence does; what is coherent stays."""
@@ -212,8 +210,16 @@ class Problem:
         With partial coherence the factor is ``A/√(|F|² ⊗ PSF)``.
         """
         f = self.forward(x)
-        f = impose_magnitude(f, self.amplitudes, self.measured, self.blurred(f), scale=self._scale)
+        model = self.blurred(f)
+        if model is not None:  # below what rounding leaves there is no intensity to divide by
+            model = torch.maximum(model, BLUR_FLOOR * model.amax(grid_dims(f), True))
+        f = impose_magnitude(f, self.amplitudes, self.measured, model, scale=self._scale)
         return self._backward_unscaled(f)
+
+    @property
+    def projection_ffts(self) -> int:
+        """Transforms of a projection onto the magnitudes: the light's coherence asks for two more."""
+        return 2 if self.coherence is None else 4
 
     def project_object(self, x: Tensor, support: Tensor) -> Tensor:
         """Project objects onto what is known of them: the support, and reality and positivity where they hold."""
@@ -326,6 +332,8 @@ class State:
         Where the light is partially coherent: what it makes of a point of the pattern, ``[batch, *window]``.
     memory
         What the algorithm keeps between steps (ALM: multipliers, curvature pairs). None: it starts afresh.
+    by
+        The algorithm that a run ended with, whose memory it is.
     """
 
     object: Tensor
@@ -335,6 +343,7 @@ class State:
     ffts: int = 0
     psf: Tensor | None = field(default=None, repr=False)
     memory: Any = field(default=None, repr=False)
+    by: Any = field(default=None, repr=False)
 
     def advance(self, x: Tensor, ffts: int, memory: Any = None) -> "State":
         """Return the state one step on."""

@@ -1,6 +1,6 @@
 """Projection algorithms, one step at a time: ER, HIO, RAAR, the difference map (DM) and RRR.
 
-Each is a pydantic model of its options with a ``step``; the loop, shrink-wrap and stopping are in ``recipe``.
+Each is a pydantic model of its options with a ``step``; the loop, shrink-wrap and stopping are in ``run``.
 Forms are made of these options before anything needs torch, so this module does without importing it.
 With ``y = P(x)`` the projection onto the measured magnitudes, S the support, and ``P_S`` the projection onto what is
 known of the object. Where that is real and not negative, so is what is taken from ``P``.
@@ -55,7 +55,7 @@ class ER(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        return state.advance(_relaxed(problem, state, 0, 0), ffts=2)
+        return state.advance(_relaxed(problem, state, 0, 0), ffts=problem.projection_ffts)
 
 
 class HIO(Algorithm):
@@ -71,7 +71,7 @@ class HIO(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        return state.advance(_relaxed(problem, state, 1, -self.beta), ffts=2)
+        return state.advance(_relaxed(problem, state, 1, -self.beta), ffts=problem.projection_ffts)
 
 
 class RAAR(Algorithm):
@@ -90,7 +90,7 @@ class RAAR(Algorithm):
 
     def step(self, problem: "Problem", state: "State") -> "State":
         """Return the next state; two transforms."""
-        return state.advance(_relaxed(problem, state, self.beta, 1 - 2 * self.beta), ffts=2)
+        return state.advance(_relaxed(problem, state, self.beta, 1 - 2 * self.beta), ffts=problem.projection_ffts)
 
 
 class DM(Algorithm):
@@ -118,7 +118,7 @@ class DM(Algorithm):
         f_m = _magnitudes(problem, x).mul_(1 + gamma).sub_(x, alpha=gamma)
         f_s = problem.project_object(x, support).mul_(1 - gamma).add_(x, alpha=gamma)
         difference = problem.project_object(f_m, support).sub_(_magnitudes(problem, f_s))
-        return state.advance(difference.mul_(self.beta).add_(x), ffts=4)
+        return state.advance(difference.mul_(self.beta).add_(x), ffts=2 * problem.projection_ffts)
 
 
 class RRR(Algorithm):
@@ -142,7 +142,7 @@ class RRR(Algorithm):
         x = state.object
         inside = problem.project_object(x, state.support)
         step = _magnitudes(problem, (2 * inside).sub_(x)).sub_(inside)
-        return state.advance(step.mul_(self.beta).add_(x), ffts=2)
+        return state.advance(step.mul_(self.beta).add_(x), ffts=problem.projection_ffts)
 
     def estimate(self, problem: "Problem", state: "State") -> "Tensor":
         """Return ``P_S(x)``."""
@@ -170,7 +170,7 @@ class Detwin(Algorithm):
         """Return the next state; two transforms."""
         half = state.memory if state.memory is not None else self._half(state.support)
         y = _relaxed(problem, replace(state, support=half), self.beta, 1 - 2 * self.beta)
-        return state.advance(y, ffts=2, memory=half)
+        return state.advance(y, ffts=problem.projection_ffts, memory=half)
 
     def _half(self, support: "Tensor") -> "Tensor":
         """Return the half of each support that lies behind its middle, found round the grid's edges."""
@@ -182,7 +182,7 @@ class Detwin(Algorithm):
         weights = support.to(turn.dtype)
         dims = tuple(range(1, support.ndim))
         middle = torch.atan2((weights * turn.sin()).sum(dims, True), (weights * turn.cos()).sum(dims, True))
-        return support & ((turn - middle).sin() >= 0)
+        return support & ((turn - middle).sin() >= -1e-6)
 
 
 def _relaxed(problem: "Problem", state: "State", a: float, b: float) -> "Tensor":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_ITERATIONS = 1_000_000
 MOST_STAGES = 1000
+DEEPEST = 9
 
 AnyAlgorithm = Annotated[ER | HIO | RAAR | DM | RRR | ALM | Detwin | Poisson | Gaussian, Field(discriminator="name")]
 ALGORITHMS: dict[str, Any] = {
@@ -45,7 +46,7 @@ class Stage(BaseModel):
 class Settling(BaseModel):
     """When a stage that searches ends on its own: nothing improves any more, or the support runs away.
 
-    What is watched is χ², on the free pixels where some are held back, at the best of all looks so far.
+    What is watched is χ², on the free pixels where some are held back, at the best of the stage's looks so far.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,7 +67,7 @@ class Recipe(BaseModel):
     shrinkwrap
         How the support follows the object; None: it stays as it is.
     coherence
-        How the light's coherence is estimated; None: the light is taken for coherent.
+        How the light's coherence is estimated; None: it is not.
     settling
         When stages that search end on their own; None: never.
     """
@@ -133,7 +134,9 @@ class Recipe(BaseModel):
                 chosen = PRESETS[text](problem=problem, **given, **options)
             except ValidationError as error:
                 raise RecipeError(f"The options of {text} do not fit: {in_words(error)}.") from error
-            return chosen.model_copy(update=beside)
+            chosen = chosen.model_copy(update=beside)
+            chosen.check()
+            return chosen
         if iterations is not None or options:
             extra = [
                 f"{key}={value:g}" for key, value in {"iterations": iterations, **options}.items() if value is not None
@@ -141,21 +144,43 @@ class Recipe(BaseModel):
             raise RecipeError(
                 f"The recipe {text!r} states its own iterations and options: leave out {', '.join(extra)}."
             )
-        return cls(stages=tuple(_stages(text)), **beside)
+        written = cls(stages=tuple(_stages(text)), **beside)
+        written.check()
+        return written
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises
+        ------
+        RecipeError
+            If coherence is to be estimated, and an algorithm does not allow for it or it would begin too late.
+        """
+        if self.coherence is None:
+            return
+        if names := {stage.algorithm.name for stage in self.stages if stage.algorithm.coherent}:
+            raise RecipeError(f"Partial coherence does not go with {', '.join(names)}; take raar or hio.")
+        if self.coherence.start >= self.iterations:
+            raise RecipeError(
+                f"The coherence is first estimated after {self.coherence.start} iterations, and the recipe has "
+                f"{self.iterations}: take more, or coherence(start=...)."
+            )
 
 
 BESIDE: dict[str, Any] = {"shrinkwrap": ShrinkWrap, "coherence": PartialCoherence, "settling": Settling}
 
-_STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d+)\s*")
+_STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d{1,9})\s*")
 _BESIDE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*")
-_GROUP = re.compile(r"\s*\((?P<stages>.*)\)\s*\*\s*(?P<times>\d+)\s*")
+_GROUP = re.compile(r"\s*\((?P<stages>.*)\)\s*\*\s*(?P<times>\d{1,9})\s*")
 
 
-def _stages(text: str) -> list[Stage]:
+def _stages(text: str, depth: int = 0) -> list[Stage]:
+    if depth > DEEPEST:
+        raise RecipeError(f"The recipe has groups in groups more than {DEEPEST} deep.")
     found: list[Stage] = []
     for part in _parts(text):
         if group := _GROUP.fullmatch(part):
-            again = _stages(group["stages"])
+            again = _stages(group["stages"], depth + 1)
             times = int(group["times"])
             if not 1 <= times <= MOST_STAGES:
                 raise RecipeError(f"The recipe's part {part.strip()!r} is repeated {times} times; 1 to {MOST_STAGES}.")

@@ -57,14 +57,19 @@ class Controls:
 
 @dataclass(frozen=True)
 class Iterate:
-    """Where a run is. ``state`` holds the live tensors: copy what outlives the next iteration."""
+    """Where a run is."""
 
+    problem: Problem = field(repr=False)
     state: State
-    solution: Tensor
     iteration: int
     total: int
     stage: str
     history: tuple[Record, ...]
+
+    @property
+    def solution(self) -> Tensor:
+        """The object as it is known to be, inside its support; computed when asked for."""
+        return self.problem.project_object(self.state.object, self.state.support)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,9 @@ def run(
     problem, recipe, start
         What to solve, how, and from where: a start, or the state of an earlier run of the same problem. Where the
         algorithm is the same too, it goes on as if it had never ended; another one goes on from the iterate as it is
-        (after RRR, start from the earlier run's object instead).
+        (after RRR, start from the earlier run's object instead). What works beside the stages begins anew: σ of
+        shrink-wrap is that of a beginning, and its growth is counted from the support at hand. On the CPU, memory is
+        kept from then on, see :func:`~napari_dipr.device.keep_freed_memory`.
     interval
         Seconds between two yields, at least. The first comes after the first iteration.
     record_every
@@ -150,13 +157,16 @@ def run(
         If an edit leaves no support or too large a one, or β is out of bounds. The run is over then; the state of the
         last iterate is whole, and another run can go on from it.
     """
-    if recipe.coherence is not None:
-        _refuse_coherence(problem, recipe)
+    recipe.check()
+    if problem.whole and (recipe.coherence is not None or start.psf is not None):
+        raise RecipeError("Partial coherence is not known to half a spectrum: take the problem of the whole.")
 
     if problem.device.type == "cpu":
         keep_freed_memory()
-    state = start if recipe.coherence is not None else replace(start, psf=None)
-    problem = problem.seen_with(state.psf)
+    # A memory is of one algorithm with its options, an iterate of one algorithm.
+    state = start if start.by in (None, recipe.stages[0].algorithm) else replace(start, memory=None)
+    if state.psf is not None:
+        problem = problem.seen_with(state.psf)
     history = _History()
     began = yielded = time.monotonic()
     beta: float | None = None
@@ -171,7 +181,7 @@ def run(
 
     before = None
     for stage in recipe.stages:
-        if before is not None:  # a memory is of one algorithm with its options, an iterate of one algorithm
+        if before is not None:
             same = type(before) is type(stage.algorithm)
             state = replace(state, object=state.object if same else before.estimate(problem, state), memory=None)
         before, stage = stage.algorithm, _with_beta(stage, beta)
@@ -183,10 +193,12 @@ def run(
             if wrap is not None and done % wrap.every == 0 and done < total and stage.algorithm.shrinks:
                 seen = replace(state, object=stage.algorithm.estimate(problem, state))
                 support = wrap.update(problem, seen, start.support, min(1.0, done / max(searching, 1)))
-                state = _with_support(replace(state, ffts=state.ffts + 2), support, state.pinned)
-            if recipe.coherence is not None and recipe.coherence.is_due(done) and done < total:
-                psf = recipe.coherence.estimate(problem, stage.algorithm.estimate(problem, state), state)
-                state, problem = replace(state, psf=psf), problem.seen_with(psf)
+                state = _with_support(state, support, state.pinned)
+                state = replace(state, ffts=state.ffts + problem.projection_ffts)
+            estimated = recipe.coherence
+            if estimated is not None and estimated.is_due(done, state.psf is not None) and done < total:
+                psf = estimated.estimate(problem, stage.algorithm.estimate(problem, state), state)
+                state, problem = replace(state, psf=psf, memory=None), problem.seen_with(psf)
             recorded = bool(record_every) and (done % record_every == 0 or done == 1)
             if recorded or (watch is not None and watch.is_due(stage.iterations - left)):
                 look()
@@ -194,9 +206,10 @@ def run(
             now = time.monotonic()
             if done == 1 or now - yielded >= interval:
                 yielded = now
-                solution = problem.project_object(state.object, state.support)
-                controls = yield Iterate(state, solution, done, total, str(stage), history.read())
+                controls = yield Iterate(problem, state, done, total, str(stage), history.read())
                 if controls is not None:
+                    if watch is not None and (controls.edit is not None or controls.beta is not None):
+                        watch = _Watch(recipe, start.support)  # what was best before says nothing now
                     if controls.edit is not None:
                         state = _edited(problem, state, controls.edit)
                     beta = controls.beta if controls.beta is not None else beta
@@ -215,7 +228,7 @@ def run(
     # An edit after the last iteration makes what was recorded of it untrue.
     history.forget(state.iteration)
     solution, errors = look()
-    words = "; ".join(ended or ["all iterations done"])
+    words, state = "; ".join(ended or ["all iterations done"]), replace(state, by=stage.algorithm)
     return Reconstruction(solution, state.support, errors, history.read(), state, time.monotonic() - began, words)
 
 
@@ -258,11 +271,9 @@ class _Watch:
     def __init__(self, recipe: Recipe, first: Tensor) -> None:
         assert recipe.settling is not None
         self.how: Settling = recipe.settling
-        self.best, self.idle, self.outgrown = math.inf, 0, 0
-        growth = None if recipe.shrinkwrap is None else recipe.shrinkwrap.growth
-        pixels = float(first.sum()) / len(first)
-        # At the bound itself shrink-wrap holds the support: it wants more.
-        self.largest = math.inf if growth is None or growth <= 1 else (1 + 0.9 * (growth - 1)) * pixels
+        self.best, self.idle = math.inf, 0
+        wrap = recipe.shrinkwrap
+        self.most = math.inf if wrap is None else float(wrap.most(first).mean())
 
     def is_due(self, iterations: int) -> bool:
         return iterations % self.how.every == 0
@@ -272,22 +283,14 @@ class _Watch:
         value = last.chi2 if last.free_chi2 is None else last.free_chi2
         improved = value < self.best * (1 - self.how.gain)
         self.idle = 0 if improved else self.idle + self.how.every
-        self.outgrown = self.outgrown + self.how.every if last.support_pixels > self.largest else 0
         self.best = min(self.best, value)
         if value < self.how.solved:
             return "the measurement is explained"
-        if self.outgrown >= self.how.patience:
-            return f"the support ran away, it would fill more than {last.support_pixels:.0f} pixels"
-        if self.idle >= self.how.patience:
-            return f"χ² has not improved for {self.idle} iterations"
-        return None
-
-
-def _refuse_coherence(problem: Problem, recipe: Recipe) -> None:
-    if problem.whole:
-        raise RecipeError("Partial coherence is not estimated from half a spectrum: take the problem of the whole.")
-    if names := {stage.algorithm.name for stage in recipe.stages if stage.algorithm.coherent}:
-        raise RecipeError(f"Partial coherence does not go with {', '.join(names)}; take raar or hio.")
+        if self.idle < self.how.patience:
+            return None
+        if last.support_pixels > 0.98 * self.most:
+            return f"the support ran away, only its bound holds it at {last.support_pixels:.0f} pixels"
+        return f"χ² has not improved for {self.idle} iterations"
 
 
 def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Reconstruction:
@@ -322,6 +325,6 @@ def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
 
 def _with_support(state: State, support: Tensor, pinned: Tensor | None) -> State:
     # Multipliers and curvature belong to the constraint they were found under.
-    if not torch.equal(support, state.support):
-        state = replace(state, support=support, memory=None)
-    return replace(state, pinned=pinned)
+    if state.memory is not None and not torch.equal(support, state.support):
+        state = replace(state, memory=None)
+    return replace(state, support=support, pinned=pinned)

@@ -52,6 +52,11 @@ class ShrinkWrap(BaseModel):
         """Return the smoothing at a share of the way, 0…1: it falls linearly."""
         return self.sigma + (self.sigma_end - self.sigma) * min(max(progress, 0.0), 1.0)
 
+    def most(self, first: Tensor) -> Tensor:
+        """Return the most pixels ``[batch]`` that the threshold may leave, in a run that began with ``first``."""
+        pixels = math.prod(first.shape[1:])
+        return (self.growth * first.sum(grid_dims(first))).clamp_max(self.largest * pixels)
+
     def update(self, problem: Problem, state: State, first: Tensor, progress: float) -> Tensor:
         """Return the new support ``[batch, *grid]``; pinned pixels are as they were. Two transforms.
 
@@ -72,7 +77,7 @@ class ShrinkWrap(BaseModel):
             inside = state.support
             reference = ((brightness.square() * inside).sum(dims) / inside.sum(dims).clamp_min(1)).sqrt()
         pixels = math.prod(problem.grid)
-        most = (self.growth * first.sum(dims)).clamp_max(self.largest * pixels)
+        most = self.most(first)
         level = _within_bounds(self.threshold * reference, brightness, self.smallest * pixels, most)
         support = brightness > batchwise(level, brightness)
         # Where all pixels tie, none is above the level: then the support stays.
@@ -82,7 +87,8 @@ class ShrinkWrap(BaseModel):
             fits = wider.sum(dims) <= self.largest * pixels
             support = torch.where(batchwise(fits, support), wider, support)
         if state.pinned is not None:
-            support = torch.where(state.pinned, state.support, support)
+            pinned = torch.where(state.pinned, state.support, support)
+            support = torch.where(batchwise(pinned.flatten(1).any(1), pinned), pinned, state.support)
         return support
 
 
