@@ -83,7 +83,7 @@ def reconstruct(
         ),
     ] = "hio",
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="300 for a preset")
+        int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="those of the preset")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random start, where no network gives one.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
@@ -176,6 +176,8 @@ def reconstruct(
         mask=mask,
     )
     if photons is not None:
+        if not 0 < photons < float("inf"):
+            raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
         measurement = replace(measurement, photons_per_unit=photons)
     if threshold is not None:
         measurement = measurement.thresholded(threshold)

@@ -101,7 +101,7 @@ class Request:
             positive=self.positive,
             real=self.real,
             free=self.free,
-            coherent=not self.partial_coherence,
+            coherent=self.plan().coherence is None,
             device=device,
         )
         recipe = self.plan(problem)

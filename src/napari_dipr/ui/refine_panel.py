@@ -136,7 +136,6 @@ class RefinePanel(QWidget):
             device=self.device.value,
             positive=self.positive.value,
             free=FREE if self.free.value else 0.0,
-            coherent=not blurred,
         )
 
     def _support_changed(self) -> None:

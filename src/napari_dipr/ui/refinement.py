@@ -1,6 +1,7 @@
 """The run as the window sees it: start, hold, stop, and the strokes that reach the solver while it works."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,26 +61,25 @@ class Refinement:
 
     def start(
         self,
-        recipe: "Callable[[Problem], Recipe]",
+        recipe: "Callable[[Problem | None], Recipe]",
         *,
         start: Start,
         seed: int,
         device: str,
         positive: bool = False,
         free: float = 0.0,
-        coherent: bool = True,
     ) -> None:
         """Start a run in its worker.
 
         Parameters
         ----------
         recipe
-            Makes of the problem what is to be done; called in the worker, which is the first to need torch.
+            Makes of the problem, or of None, what is to be done; called in the worker, the first to need torch.
         start
             From the network's object (``guess``), that of the last run (``last``), or random phases.
         seed, device
             Of the random phases; where to run.
-        positive, free, coherent
+        positive, free
             Of :meth:`~napari_dipr.solvers.problem.Problem.of`.
 
         Raises
@@ -114,8 +114,9 @@ class Refinement:
         elif start == "last" and self.snapshot is not None:
             first = self.snapshot.object
             settings["continues"] = self.settings
-        known = {"positive": positive, "free": free, "coherent": coherent}
-        prepare = _preparation(measurement, recipe, support, first, seed, device, known, settings)
+        known = {"positive": positive, "free": free}
+        psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
+        prepare = _preparation(measurement, recipe, support, first, psf, seed, device, known, settings)
         self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
         session.agree(support)
         self._worker = refinement_worker(self._mailbox, prepare, session.truth)
@@ -222,9 +223,10 @@ class Refinement:
 
 def _preparation(
     measurement: Any,
-    recipe: "Callable[[Problem], Recipe]",
+    recipe: "Callable[[Problem | None], Recipe]",
     support: NDArray[np.bool_],
     first: NDArray[np.complex64] | None,
+    psf: NDArray[np.float32] | None,
     seed: int,
     device: str,
     known: dict[str, Any],
@@ -240,11 +242,15 @@ def _preparation(
 
         place = find_device(device)
         settings["device"] = str(place)
-        problem = Problem.of(measurement, **known, device=place)
+        coherent = psf is None and recipe(None).coherence is None
+        problem = Problem.of(measurement, **known, coherent=coherent, device=place)
         inside = as_support(support, problem)
         settings["recipe"] = recipe(problem)
         if first is None:
             return problem, settings["recipe"], random_start(problem, inside, seed)
-        return problem, settings["recipe"], start_from(problem, torch.from_numpy(first)[None], inside)
+        begin = start_from(problem, torch.from_numpy(first)[None], inside)
+        if psf is not None:
+            begin = replace(begin, psf=torch.from_numpy(psf)[None].to(place))
+        return problem, settings["recipe"], begin
 
     return prepare

@@ -6,7 +6,7 @@ the jobs handed to ``worker``.
 
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,14 +262,10 @@ class Session:
             from napari_dipr.io.provenance import provenance
             from napari_dipr.io.write import export
             from napari_dipr.solvers.coherence import widths
-            from napari_dipr.solvers.problem import Problem
 
             psf = None if snapshot.psf is None else torch.from_numpy(snapshot.psf)[None]
-            problem = Problem.of(measurement).seen_with(psf)
-            found = problem.errors(torch.from_numpy(snapshot.object)[None])
             errors = {
-                "chi2": float(found.chi2),
-                "r_factor": float(found.r_factor),
+                **asdict(snapshot.history[-1]),
                 "support_voxels": int(snapshot.support.sum()),
                 "iterations": snapshot.iteration,
                 "psf_sigma": None if psf is None else widths(psf),

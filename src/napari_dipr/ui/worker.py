@@ -137,9 +137,10 @@ def _refine(
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
+    from napari_dipr.device import trim_memory
+
     problem = recipe = start = steps = iterate = None
     try:
-        from napari_dipr.device import trim_memory
         from napari_dipr.solvers.run import run
 
         problem, recipe, start = prepare()
@@ -156,13 +157,13 @@ def _refine(
             try:
                 iterate = steps.send(mailbox.take())
             except StopIteration as end:
-                last = _last(end.value, iterate.total, before, mailbox.taken, truth)
-                problem = recipe = start = steps = iterate = None
-                trim_memory()
-                return last
+                return _last(end.value, iterate.total, before, mailbox.taken, truth)
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
+    finally:
+        problem = recipe = start = steps = iterate = None
+        trim_memory()
 
 
 def _explain(error: Exception) -> DiprError:
