@@ -1,8 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from napari_dipr.errors import DiprError
+from napari_dipr.io.write import read_provenance
+from napari_dipr.measurement import simulate
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.samples import sample
 from napari_dipr.solvers.problem import Problem
@@ -268,3 +272,85 @@ def test_two_viewers_run_side_by_side(make_napari_viewer, idle):
     idle(lambda: all(s.refinement.state == "idle" for s in sessions))
     for session in sessions:
         assert session.refinement.snapshot.history[-1].chi2 < 1e-3
+
+
+def test_partial_coherence_and_free_pixels_reach_solver_curve_and_export(loaded, finished, idle, tmp_path):
+    session, refine = loaded.session, loaded.refine
+    refine.coherence.value = refine.free.value = True
+    refine.iterations.value = 200  # the coherence is first estimated after 100
+    refine.bar.start.click()
+    finished(session)
+    snapshot = session.refinement.snapshot
+    last = snapshot.history[-1]
+    iterations, values = refine.plot.curves["free_chi2"].getData()
+    np.testing.assert_array_equal(iterations, [record.iteration for record in snapshot.history])
+    free = [record.free_chi2 for record in snapshot.history]
+    np.testing.assert_allclose(values, np.log10(free), rtol=1e-6)  # the axis is logarithmic
+    assert snapshot.psf.sum() == pytest.approx(1, abs=1e-5)
+
+    problem = Problem.of(session.measurement, free=session.refinement.settings["free_share"])
+    x, psf = torch.from_numpy(snapshot.object)[None], torch.from_numpy(snapshot.psf)[None]
+    blurred, coherent = problem.seen_with(psf).errors(x), problem.errors(x)
+    assert float(blurred.chi2) == pytest.approx(last.chi2, rel=1e-3)
+    assert float(blurred.free.chi2) == pytest.approx(last.free_chi2, rel=1e-3)
+    assert float(coherent.chi2) != pytest.approx(last.chi2, rel=0.1)  # or the blur would make no difference here
+
+    paths = {}
+    session.exported.connect(paths.update)
+    loaded.export.folder.value = tmp_path
+    loaded.export.export_button.click()
+    idle(lambda: bool(paths))
+    told = read_provenance(paths["amplitude"])
+    assert len(told["errors"]["psf_sigma"]) == 2
+    assert all(sigma > 0 for sigma in told["errors"]["psf_sigma"])
+    assert told["errors"]["chi2"] == pytest.approx(last.chi2, rel=1e-3)
+    assert told["free_share"] == 0.05
+
+    refine.coherence.value = refine.free.value = False
+    refine.iterations.value = 20
+    refine.bar.start.click()
+    finished(session)
+    assert session.refinement.snapshot.psf is None
+    assert session.refinement.snapshot.history[-1].free_chi2 is None
+    drawn = refine.plot.curves["free_chi2"].getData()[0]
+    assert drawn is None or len(drawn) == 0
+
+
+def test_auto_ends_on_its_own_and_says_why(loaded, finished):
+    session, refine = loaded.session, loaded.refine
+    refine.algorithm.value = "auto"
+    refine.iterations.value = LONG
+    refine.bar.start.click()
+    finished(session)
+    snapshot = session.refinement.snapshot
+    assert snapshot.iteration < LONG / 100
+    assert snapshot.ended.startswith("hio ended after ")
+    assert snapshot.ended in refine.bar.words.text()
+    assert refine.bar.progress.value() == refine.bar.progress.maximum()
+
+
+def test_a_volume_streams_while_it_is_refined(workflow, finished, idle):
+    session, run = workflow.session, workflow.session.refinement
+    rng = np.random.default_rng(0)
+    measurement, truth = simulate((1 + rng.random((12, 12, 12))) * np.exp(1j * rng.random((12, 12, 12))))
+    session.use(measurement, truth)
+    session.show_support(np.abs(truth) > 0, "test")
+    arrived, frames = [], []
+    run.advanced.connect(lambda: arrived.append(run.snapshot.iteration))
+    run.advanced.connect(lambda: frames.append(session.canvas.find("amplitude").data.copy()))
+    workflow.refine.iterations.value = LONG
+    workflow.refine.bar.start.click()
+    idle(lambda: len(frames) >= 5)
+    assert run.state == "running"
+    workflow.refine.bar.stop.click()
+    finished(session)
+    assert arrived == sorted(arrived)
+    assert len(set(arrived)) >= 5
+    for before, after in pairwise(frames[:5]):
+        assert not np.array_equal(before, after)
+    for role in ("amplitude", "phase", "support"):
+        layer = session.canvas.find(role)
+        assert layer.ndim == 3
+        assert layer.data.shape == (24, 24, 24)
+    np.testing.assert_array_equal(session.canvas.find("amplitude").data, run.snapshot.amplitude)
+    np.testing.assert_array_equal(session.support, run.snapshot.support)
