@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from napari_dipr.benchmarks import programs
 from napari_dipr.benchmarks.programs import Program, Setup, UnsupportedError, make_setup
+from napari_dipr.device import keep_freed_memory
 from napari_dipr.errors import DiprError
 
 # Seconds that a program's turn lasts, about; at least two iterations are timed in it, and at most fifty.
@@ -112,6 +113,7 @@ def peers(
     if rounds < 1 or threads < 1:
         raise DiprError(f"There is at least one round and one thread, not {rounds} and {threads}.")
     results = []
+    keep_freed_memory()  # as a run does when it begins; the peers' arrays are kept too
     with on_threads(threads):
         for case in cases:
             setup = make_setup(case.grid, case.batch, threads)
