@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -368,3 +369,26 @@ def test_values_above_levels_are_counted_alike_with_and_without_compiled_loops(o
     assert torch.equal(compiled, plain)
     assert torch.equal(compiled[:, 1:], torch.tensor([[0, shape[1]]] * shape[0]))
     assert torch.equal(compiled[:, 0], (values > values[:, 5:6]).sum(1))
+
+
+WORKQUEUE = """
+import numba, numpy as np
+
+@numba.njit(parallel=True)
+def grow(x):
+    for i in numba.prange(x.size):
+        x[i] += 1
+
+grow(np.zeros(100))  # as napari does when it draws labels before torch, and with it OpenMP, is there
+import torch
+from napari_dipr.solvers import passes
+f = passes.impose_magnitude(torch.ones(1, 4, 4, dtype=torch.complex64), torch.full((1, 4, 4), 3.0))
+print(numba.threading_layer(), passes._compiled(f), float(f.abs().max()))
+"""
+
+
+def test_threads_that_must_not_be_shared_are_left_to_napari():
+    pytest.importorskip("numba")
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}
+    out = subprocess.run([sys.executable, "-c", WORKQUEUE], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["workqueue", "None", "3.0"]

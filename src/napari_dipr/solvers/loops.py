@@ -1,11 +1,11 @@
 """The loops of :mod:`~napari_dipr.solvers.passes`, compiled by numba; importing this needs it.
 
-numba's threads are torch's: on Linux both find the same OpenMP, since torch was loaded first, and no second team of
-threads gets in the first one's way. The lock is for systems where numba has only its ``workqueue``, which two
-threads must not enter at once. Compiled code is kept on disk: the first run after an installation waits for it.
+numba's threads are torch's: on Linux both find the same OpenMP, and no second team of threads gets in the first one's
+way. Where numba has only its ``workqueue``, which two threads must not enter at once, importing this fails: napari's
+labels would enter it beside a run. Compiled code is kept on disk: the first run after an installation waits for it.
 """
 
-import threading
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -34,17 +34,29 @@ def _compile(loop: Callable[..., Any]) -> Any:
         return _how()(loop)
 
 
+def _share_threads() -> bool:
+    """Say whether numba's threads can be used from two threads at once: napari colours labels with them, too."""
+    try:
+        return numba.threading_layer() != "workqueue"  # that ends the process
+    except ValueError:  # none has been chosen yet
+        try:
+            importlib.import_module("numba.np.ufunc.omppool")
+        except ImportError:
+            return False
+        return True
+
+
+if not _share_threads():
+    raise ImportError("numba has no threads that may be shared; torch's operations do instead")
+
 # numba cannot take more than it has when it is loaded.
 THREADS = numba.get_num_threads()
-
-_lock = threading.Lock()
 
 
 def call(loop: Callable[..., Any], *arguments: Any) -> Any:
     """Call a loop on as many threads as torch uses."""
-    with _lock:
-        numba.set_num_threads(min(torch.get_num_threads(), THREADS))
-        return loop(*arguments)
+    numba.set_num_threads(min(torch.get_num_threads(), THREADS))  # of this thread alone
+    return loop(*arguments)
 
 
 def scalars(dtype: torch.dtype, *values: float) -> tuple[Any, ...]:
