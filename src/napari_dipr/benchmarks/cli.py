@@ -1,5 +1,7 @@
 """``napari-dipr benchmark``: the benchmarks as commands."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,26 +59,9 @@ def peers(
     rounds: Annotated[int, typer.Option(min=1, help="How often the programs take turns at each size.")] = 7,
 ) -> None:
     """Time one HIO iteration beside those of cohere, solvephase, CDI-ST and QoraPhase, where they are installed."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import peers as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
 
-    if json_file is not None:
-        writable_folder(json_file.parent)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # Drawn between the turns alone: a thread that draws would be timed too.
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=rounds)
-
-        def progress(case: str, done: int) -> None:
-            bar.update(task, description=case, completed=done)
-            bar.refresh()
-
-        result = benchmark.peers(benchmark.CASES, rounds=rounds, threads=threads, progress=progress)
-    _print_peers(result)
-    if json_file is not None:
-        write_json(json_file, result)
+    _in_turns(partial(benchmark.peers, benchmark.CASES, threads=threads), rounds, _print_peers, json_file)
 
 
 @app.command()
@@ -88,24 +73,33 @@ def engine(
     rounds: Annotated[int, typer.Option(min=1, help="How often what is timed takes turns at each size.")] = 7,
 ) -> None:
     """Time iterations of HIO and RAAR beside the two transforms in them, and measure their memory; on the CPU."""
+    from napari_dipr.benchmarks import engine as benchmark
+
+    _in_turns(partial(benchmark.engine, benchmark.CASES, threads=threads), rounds, _print_engine, json_file)
+
+
+def _in_turns(
+    measure: Callable[..., dict[str, Any]], rounds: int, show: Callable[[dict[str, Any]], None], json_file: Path | None
+) -> None:
+    """Measure what takes turns, show it, and write it where asked."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from napari_dipr.benchmarks import engine as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
     if json_file is not None:
         writable_folder(json_file.parent)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # Drawn between the turns alone: a thread that draws would be timed too.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("memory", total=rounds)
+        task = bar.add_task("", total=rounds)
         bar.refresh()
 
         def progress(case: str, done: int) -> None:
             bar.update(task, description=case, completed=done)
             bar.refresh()
 
-        result = benchmark.engine(benchmark.CASES, rounds=rounds, threads=threads, progress=progress)
-    _print_engine(result)
+        result = measure(rounds=rounds, progress=progress)
+    show(result)
     if json_file is not None:
         write_json(json_file, result)
 
