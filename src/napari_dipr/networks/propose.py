@@ -12,7 +12,7 @@ from napari_dipr.device import find_device
 from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.spec import ProposalDefaults
-from napari_dipr.networks.unet import UNet
+from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fourier import batchwise, gaussian_blur, grid_dims
 
@@ -81,7 +81,7 @@ def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
 
 
 @torch.inference_mode()
-def predict(network: UNet, intensities: Tensor) -> Tensor:
+def predict(network: Unrolled, intensities: Tensor) -> Tensor:
     """Return a network's objects, complex64 ``[batch, *grid]``, for cornered intensities of that shape on its device.
 
     They are scaled to the measured energy; the network alone gets it right only roughly.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from napari_dipr.errors import ModelError, in_words
 
 if TYPE_CHECKING:
-    from napari_dipr.networks.unet import UNet
+    from napari_dipr.networks.unrolled import Unrolled
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 
@@ -21,15 +21,19 @@ class _Table(BaseModel):
 class NetworkSpec(_Table):
     """What it takes to build a network: the ``[network]`` table of a ``model.toml``."""
 
-    architecture: Literal["unet"] = "unet"
-    grid: tuple[Side, Side] = Field((72, 72), description="pixels of the measurement the network takes")
-    window: tuple[Side, Side] = Field((36, 36), description="pixels of the window the object is in")
+    grid: tuple[Side, Side] | tuple[Side, Side, Side] = Field((72, 72), description="pixels of the pattern it takes")
+    window: tuple[Side, Side] | tuple[Side, Side, Side] = Field(
+        (36, 36), description="pixels of the window the object is in"
+    )
     width: int = Field(16, ge=4, le=256, description="channels of the first level; doubled at each level below")
     levels: int = Field(4, ge=2, le=6, description="resolutions, the window's own included")
-    output: Literal["non-negative"] = "non-negative"
+    projections: int = Field(0, ge=0, le=8, description="magnitude projections, each followed by a U-Net of its own")
+    output: Literal["non-negative", "complex"] = "non-negative"
 
     @model_validator(mode="after")
     def _fits(self) -> "NetworkSpec":
+        if len(self.grid) != len(self.window):
+            raise ValueError(f"the grid {self.grid} and the window {self.window} differ in their dimensions")
         if len({m / n for m, n in zip(self.grid, self.window, strict=True)}) != 1 or self.grid[0] % self.window[0]:
             raise ValueError(f"the grid {self.grid} must be one whole multiple of the window {self.window}")
         if min(self.window) < 2 ** (self.levels - 1):
@@ -41,11 +45,16 @@ class NetworkSpec(_Table):
         """How many times the window goes into each side of the grid."""
         return self.grid[0] // self.window[0]
 
-    def build(self) -> "UNet":
-        """Return the network with fresh weights. Describing a model needs no torch, building it does."""
-        from napari_dipr.networks.unet import UNet
+    @property
+    def is_complex(self) -> bool:
+        """Whether its objects have phases."""
+        return self.output == "complex"
 
-        return UNet(self)
+    def build(self) -> "Unrolled":
+        """Return the network with fresh weights. Describing a model needs no torch, building it does."""
+        from napari_dipr.networks.unrolled import Unrolled
+
+        return Unrolled(self)
 
 
 class About(_Table):
@@ -63,16 +72,25 @@ class ProposalDefaults(_Table):
     threshold: float = Field(0.1, gt=0, lt=1, description="share of the maximum that is inside")
 
 
+LossName = Literal[
+    "passive-squared", "passive-absolute", "passive-intensity", "passive-mixed", "naive", "symmetry-aware"
+]
+
+
 class TrainingSpec(_Table):
     """The ``[training]`` table."""
 
-    objects: Literal["fashion-mnist"]
-    loss: Literal["passive-squared", "passive-absolute"]
+    objects: Literal["fashion-mnist", "simulated"]
+    losses: dict[LossName, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="losses and their weights")
+    earlier: float = Field(0.3, ge=0, le=1, description="weight of the objects before each projection, beside the last")
+    jacobian: float = Field(0.0, ge=0, description="weight of the Jacobian's mean square per output, eq. 2.2")
+    flawed: bool = Field(False, description="photon noise, a missing centre and dead pixels in some of the patterns")
     batch_size: int = Field(gt=0)
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = 0
 
 

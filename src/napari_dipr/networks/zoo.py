@@ -15,7 +15,7 @@ from napari_dipr.measurement import Measurement
 from napari_dipr.networks.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from napari_dipr.networks.unet import UNet
+    from napari_dipr.networks.unrolled import Unrolled
 
 # Inside an installed package, and in a source tree.
 FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "models")
@@ -63,7 +63,7 @@ def fitting_model(measurement: Measurement) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def load_model(name: str, device: str = "cpu") -> "UNet":
+def load_model(name: str, device: str = "cpu") -> "Unrolled":
     """Load a model for use on a device, once for each.
 
     Raises

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -18,41 +17,39 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from napari_dipr import samples
 from napari_dipr.device import find_device
 from napari_dipr.networks.propose import predict
-from napari_dipr.networks.spec import ModelSpec, TrainingSpec
-from napari_dipr.physics.fourier import forward
+from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.physics.fourier import embed_window
 from napari_dipr.physics.symmetry import nmse
-from napari_dipr.training.losses import LOSSES
-from napari_dipr.training.objects import fashion_mnist
+from napari_dipr.training.losses import LOSSES, jacobian
+from napari_dipr.training.objects import Draw, source, unseen_objects
+from napari_dipr.training.patterns import flawed, measure
 
 # Steps between two checkpoints, and between two lines of the loss curve.
 CHECKPOINT_EVERY = 500
 LOG_EVERY = 50
 
 
-class Placements(IterableDataset[Tensor]):
-    """Batches of FashionMNIST training images, placed and flipped at random: fields ``[batch, 36, 36]``.
+class Steps(IterableDataset[int]):
+    """The numbers of the steps to do: what a batch holds follows from its number and the seed alone.
 
-    Batch k depends on the seed and on k alone, so that a resumed training sees what an uninterrupted one would.
+    So a resumed training sees what an uninterrupted one would.
     """
 
-    def __init__(self, images: np.ndarray, spec: TrainingSpec) -> None:
-        self.images, self.spec, self.first = images, spec, 0
+    def __init__(self, steps: int) -> None:
+        self.first, self.steps = 0, steps
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for k in range(self.first, self.spec.steps):
-            chosen = np.random.default_rng([self.spec.seed, k]).integers(0, len(self.images), self.spec.batch_size)
-            yield torch.from_numpy(samples.place(self.images[chosen], [self.spec.seed, k, 1]))
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.steps))
 
 
 class Training(lightning.LightningModule):
-    """A network, its loss and its schedule."""
+    """A network, its losses and its schedule."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, draw: Draw) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.draw = spec, draw
         self.network = spec.network.build()
         self.began, self.seconds_before = time.monotonic(), 0.0
 
@@ -69,13 +66,35 @@ class Training(lightning.LightningModule):
         """Take it up again."""
         self.seconds_before = checkpoint.get("seconds", 0.0)
 
-    def training_step(self, fields: Tensor, batch_index: int) -> Tensor:
+    def training_step(self, step: int, batch_index: int) -> Tensor:
         """Simulate the batch's measurements on the device, and return the loss."""
-        objects = torch.nn.functional.pad(fields, _margins(self.spec))
-        intensities = torch.fft.fft2(objects).abs().square()
-        loss = LOSSES[self.spec.training.loss](self.network.on_grid(intensities), intensities).mean()
+        t = self.spec.training
+        # Every device of a training on several has batches of its own.
+        number = step * self.trainer.world_size + self.global_rank
+        objects, generator = self.draw(number, self.device)
+        batch = measure(objects, self.spec.network.grid)
+        if t.flawed:
+            batch = flawed(batch, generator)
+        features = self.network.features(batch.intensities)
+        if t.jacobian:
+            features.requires_grad_()
+        found = self.network.objects(batch.intensities, batch.measured, features)
+        terms = [
+            weight * (1.0 if last else t.earlier) * LOSSES[name](on_grid, batch).mean()
+            for on_grid, last in self._on_grid(found)
+            for name, weight in t.losses.items()
+        ]
+        loss = torch.stack(terms).sum()
+        if t.jacobian:
+            term = jacobian(found[-1] / self.network.rms(batch.intensities), features, generator).mean()
+            self.log("jacobian", term)
+            loss = loss + t.jacobian * term
         self.log("loss", loss, prog_bar=True)
         return loss
+
+    def _on_grid(self, found: list[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+        for k, objects in enumerate(found, 1):
+            yield embed_window(objects, self.spec.network.grid), k == len(found)
 
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then half a cosine to zero."""
@@ -121,8 +140,8 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
     spec, place = ModelSpec.read(config), find_device(device)
     folder = runs / spec.model.name
     lightning.seed_everything(spec.training.seed, verbose=False)
-    data = Placements(fashion_mnist("train", images), spec.training)
-    module = Training(spec)
+    data = Steps(spec.training.steps)
+    module = Training(spec, source(spec, images))
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.is_file():
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
@@ -149,39 +168,34 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
         gradient_clip_val=1.0,
+        precision=spec.training.precision,
     )
     loader = DataLoader(data, batch_size=None)
     trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
     return _save(module, config.parent, trainer.global_step)
 
 
-def _margins(spec: ModelSpec) -> tuple[int, int, int, int]:
-    (rows, columns), (height, width) = spec.network.grid, spec.network.window
-    top, left = rows // 2 - height // 2, columns // 2 - width // 2
-    return left, columns - width - left, top, rows - height - top
-
-
-def _test_error(module: Training) -> float:
-    """Return the mean nmse on the shipped test images, which no training sees."""
-    fields = torch.from_numpy(samples.place(samples.shipped_images()))
-    objects = torch.nn.functional.pad(fields, _margins(module.spec))
-    window = torch.nn.functional.pad(torch.ones_like(fields[0], dtype=torch.bool), _margins(module.spec))
+def _test_error(module: Training) -> tuple[float, int]:
+    """Return the mean nmse on test objects, which no training sees, and how many there are."""
+    batch = measure(unseen_objects(module.spec), module.spec.network.grid)
+    window = embed_window(torch.ones(module.spec.network.window, dtype=torch.bool), module.spec.network.grid)
     network = module.network.cpu().eval()
-    errors, _ = nmse(predict(network, forward(objects).abs().square()), objects, window)
-    return round(float(errors.mean()), 4)
+    found = torch.cat([predict(network, part) for part in batch.intensities.split(16)])
+    errors, _ = nmse(found, batch.truth, window)
+    return round(float(errors.mean()), 4), len(errors)
 
 
 def _save(module: Training, folder: Path, steps: int) -> Path:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
     module.network.load_state_dict(weights)  # tested as they are shipped: rounded
-    error = _test_error(module)
+    error, count = _test_error(module)
     target = folder / "weights.safetensors"
     target.write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "nmse": error,
-        "nmse_images": len(samples.shipped_images()),
+        "nmse_objects": count,
         "steps": steps,
         "seconds": round(module.seconds),
         "threads": torch.get_num_threads(),

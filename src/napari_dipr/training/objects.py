@@ -1,14 +1,25 @@
-"""Objects to train on: FashionMNIST as the paper uses it."""
+"""Objects to train on and to test with: FashionMNIST as the paper uses it, and simulated ones."""
 
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from napari_dipr import samples
 from napari_dipr.errors import FileError
+from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.training import simulated
+
+# Draws the batch of a number on a device: objects [batch, *window], and the generator to go on with.
+Draw = Callable[[int, torch.device], tuple[Tensor, torch.Generator]]
+
+TEST_SEED = 2021
 
 # Debian's package dataset-fashion-mnist.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -51,3 +62,48 @@ def fashion_mnist(split: Literal["train", "test"], folder: Path | None = None) -
     if raw[:4].tolist() != [0, 0, 8, 3] or (raw.size - 16) % (28 * 28) or raw.size <= 16:
         raise FileError(f"{path} is not a file of 28 × 28 images in IDX format.")
     return raw[16:].reshape(-1, 28, 28)
+
+
+def source(spec: ModelSpec, folder: Path | None = None) -> Draw:
+    """Return what draws a training's batches; they depend on its seed and their number alone.
+
+    Parameters
+    ----------
+    spec
+        What is trained.
+    folder
+        Of FashionMNIST's files, see :func:`fashion_mnist`.
+
+    Raises
+    ------
+    FileError
+        If FashionMNIST is asked for and not to be had.
+    """
+    t, window = spec.training, spec.network.window
+
+    def generator(number: int, device: torch.device) -> torch.Generator:
+        state = np.random.SeedSequence([t.seed, number, 2]).generate_state(1, np.uint32)
+        return torch.Generator(device).manual_seed(int(state[0]))
+
+    if t.objects == "simulated":
+
+        def draw(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
+            random = generator(number, device)
+            return simulated.draw(t.batch_size, window, simulated.HARD, random), random
+
+        return draw
+    images = fashion_mnist("train", folder)
+
+    def place(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
+        chosen = np.random.default_rng([t.seed, number]).integers(0, len(images), t.batch_size)
+        fields = samples.place(images[chosen], [t.seed, number, 1])
+        return torch.from_numpy(fields).to(device), generator(number, device)
+
+    return place
+
+
+def unseen_objects(spec: ModelSpec, count: int = 256) -> Tensor:
+    """Return objects ``[count, *window]`` to test a model with: of the kind it is for, and in no training."""
+    if spec.training.objects == "fashion-mnist":
+        return torch.from_numpy(samples.place(samples.shipped_images()[:count]))
+    return simulated.clean(count, spec.network.window, TEST_SEED)
