@@ -3,12 +3,13 @@
 Everything is drawn in batches, on the device of the generator that is given.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from napari_dipr.physics.fourier import batchwise, grid_dims
+from napari_dipr.physics.fourier import backward, batchwise, centre_window, forward, grid_dims
 
 # Half-spaces that bound a polygon, at most.
 FACES = 12
@@ -36,6 +37,8 @@ class Variety:
         Chances of a polygon, a blob and a cluster.
     hollow
         Share of the objects that a ball is cut out of.
+    fine
+        Share of the objects that are drawn on half the pixel and then band-limited, as a pattern's edge does.
     """
 
     extent: tuple[float, float] = (0.35, 1.2)
@@ -46,15 +49,25 @@ class Variety:
     soft: float = 1.5
     shapes: tuple[float, float, float] = (0.5, 0.25, 0.25)
     hollow: float = 0.1
+    fine: float = 0.5
 
 
 # Everything a network is trained for; and plain polygons and blobs.
 HARD = Variety()
-CLEAN = Variety((0.35, 1.0), strong=0, flat=0, texture=0, soft=0, shapes=(0.5, 0.5, 0), hollow=0)
+CLEAN = Variety((0.35, 1.0), strong=0, flat=0, texture=0, soft=0, shapes=(0.5, 0.5, 0), hollow=0, fine=0)
 
 
 def draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch.Generator) -> Tensor:
-    """Draw objects: complex64 ``[count, *window]``, amplitudes about 1, zero outside."""
+    """Draw objects: complex64 ``[count, *window]``, amplitudes about 1; zero outside, but for fine ones' ripples."""
+    fine = round(variety.fine * count)
+    objects = _draw(count - fine, window, variety, generator)
+    if not fine:
+        return objects
+    finer = _draw(fine, tuple(2 * n for n in window), variety, generator)
+    return torch.cat((objects, _band_limited(finer, window)))
+
+
+def _draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch.Generator) -> Tensor:
     uniform = _Uniform(count, generator)
     size = min(window) * uniform(*variety.extent)
     inside = _softened(_distance(size, window, variety, uniform), variety, uniform)
@@ -67,6 +80,13 @@ def draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch
     spread = torch.where(uniform() < variety.flat, 0, spread)
     phase = _smooth(window, size * torch.where(strong, uniform(0.35, 0.7), uniform(0.15, 0.6)), uniform)
     return torch.polar(amplitude, batchwise(spread, phase) * phase)
+
+
+def _band_limited(objects: Tensor, window: tuple[int, ...]) -> Tensor:
+    """Sample objects more coarsely, keeping the spatial frequencies that the coarse grid has."""
+    dims = grid_dims(objects)
+    spectrum = centre_window(torch.fft.fftshift(forward(objects), dims), window)
+    return backward(torch.fft.ifftshift(spectrum, dims)) * (math.prod(window) / objects[0].numel())
 
 
 def clean(count: int, window: tuple[int, ...], seed: int) -> Tensor:
