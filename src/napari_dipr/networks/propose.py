@@ -1,6 +1,9 @@
 """From a measurement to a proposal: the network's object, and the support that follows from it."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,8 +16,15 @@ from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.spec import ProposalDefaults
 from napari_dipr.networks.unrolled import Unrolled
+from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
-from napari_dipr.physics.fourier import batchwise, gaussian_blur, grid_dims
+from napari_dipr.physics.fill import fill_unmeasured
+from napari_dipr.physics.fourier import batchwise, forward, gaussian_blur, grid_dims
+from napari_dipr.physics.metrics import chi2
+from napari_dipr.physics.symmetry import find_alignment
+
+# Pixels of patterns that a network takes at a time: what fits a CPU's cache, and any card's memory.
+AT_ONCE = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +41,35 @@ class Proposal:
         The model's name.
     threshold
         The share of the maximum that is inside the support.
+    coarseness
+        How many of the object's pixels one of the network's is wide.
+    chi2
+        ``Σ(|F|−A)²/ΣA²`` of the network's object, as the network saw the measurement.
+    agreement
+        How alike the network's answers to the mirrored pattern are, 0…1: their mean correlation with the one that was
+        kept, once shift, twin and phase are removed.
     """
 
     object: NDArray[np.complex64]
     support: NDArray[np.bool_]
     model: str
     threshold: float
+    coarseness: float = 1.0
+    chi2: float = math.nan
+    agreement: float = math.nan
 
 
 def propose(measurement: Measurement, model: str, *, device: str = "auto", threshold: float | None = None) -> Proposal:
-    """Let a model propose an object and its support.
+    """Let a model propose an object and its support, for a measurement of any size.
+
+    Unmeasured pixels are filled as :func:`~napari_dipr.physics.fill.fill_unmeasured` says, and left free where the
+    network projects onto magnitudes. The pattern is brought to the network's grid (:class:`View`) and shown to it in
+    all its mirror images (:func:`propose_all`).
 
     Parameters
     ----------
     measurement
-        Of the size that the model is made for.
+        Of the dimensions that the model is made for.
     model
         The model's name.
     device
@@ -62,50 +86,145 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     """
     spec = describe_model(model)
     if reason := misfit(measurement, spec):
-        raise ModelError(f"{reason} Crop the measurement, or start from the autocorrelation's support.")
+        raise ModelError(f"{reason} Take another model, or start from the autocorrelation's support.")
     threshold = spec.proposal.threshold if threshold is None else threshold
     if not 0 < threshold < 1:
         raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
     intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None].to(where)
-    objects = predict(load_model(model, str(where)), intensities)
-    support = support_of(objects, spec.proposal, threshold)
-    return Proposal(objects[0].cpu().numpy(), support[0].cpu().numpy(), model, threshold)
+    known = torch.from_numpy(measurement.cornered_measured())[None].to(where)
+    measured = None if bool(known.all()) else known
+    answer = propose_all(load_model(model, str(where)), intensities, measured, mirrored=spec.proposal.mirrors)
+    support = support_of(answer.objects, spec.proposal, threshold, answer.coarseness)
+    return Proposal(
+        object=answer.objects[0].cpu().numpy(),
+        support=support[0].cpu().numpy(),
+        model=model,
+        threshold=threshold,
+        coarseness=answer.coarseness,
+        chi2=float(answer.chi2[0]),
+        agreement=float(answer.agreement[0]),
+    )
 
 
 def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
     """Return the proposal with the support that another threshold gives; the network does not run again."""
     how = describe_model(proposal.model).proposal
-    support = support_of(torch.from_numpy(proposal.object)[None], how, threshold)[0].numpy()
+    objects = torch.from_numpy(proposal.object)[None]
+    support = support_of(objects, how, threshold, proposal.coarseness)[0].numpy()
     return replace(proposal, support=support, threshold=threshold)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a network makes of a batch: objects ``[batch, *grid]``, and of each what :class:`Proposal` says."""
+
+    objects: Tensor
+    chi2: Tensor
+    agreement: Tensor
+    coarseness: float
+
+
 @torch.inference_mode()
-def predict(network: Unrolled, intensities: Tensor) -> Tensor:
+def propose_all(
+    network: Unrolled, intensities: Tensor, measured: Tensor | None = None, *, mirrored: bool = True
+) -> Answer:
+    """Let a network answer to cornered patterns ``[batch, *grid]`` of any size, and to their mirror images.
+
+    Of the answers that which explains the measurement best is kept. Where ``mirrored`` is False, only the answer to the
+    pattern itself can be: the others tell how sure the network is.
+    """
+    filled = fill_unmeasured(intensities, measured)
+    view = View.of(filled, network.spec.grid, network.spec.window)
+    seen, known = view.narrow(filled, measured)
+    amplitudes = seen.sqrt()
+    images, errors = [], []
+    for mirror in mirrors(seen):
+        pattern = mirror(seen)
+        mask = None if known is None else mirror(known)
+        found = mirror(torch.fft.ifftshift(predict(network, pattern, mask), grid_dims(seen)), back=True)
+        images.append(found)
+        errors.append(chi2(forward(found), amplitudes, known))
+    stacked, error = torch.stack(images), torch.stack(errors)
+    best = error.argmin(0) if mirrored else torch.zeros_like(error[0], dtype=torch.long)
+    kept = stacked[best, torch.arange(len(seen))]
+    agreement = torch.tensor([_agreement(stacked[:, k], kept[k]) for k in range(len(seen))])
+    objects = _of_energy(view.widen(torch.fft.fftshift(kept, grid_dims(kept))), filled)
+    return Answer(objects, error.gather(0, best[None])[0], agreement, view.coarseness)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A mirror image of cornered arrays ``[batch, *grid]``: axes that are reversed, then two that are exchanged."""
+
+    reversed: tuple[int, ...]
+    exchanged: tuple[int, int] | None = None
+
+    def __call__(self, array: Tensor, *, back: bool = False) -> Tensor:
+        """Return the mirror image, or what it is one of."""
+        if back and self.exchanged:
+            array = array.transpose(*self.exchanged)
+        if self.reversed:
+            array = torch.roll(torch.flip(array, self.reversed), (1,) * len(self.reversed), self.reversed)
+        if not back and self.exchanged:
+            array = array.transpose(*self.exchanged)
+        return array.contiguous()
+
+
+def mirrors(patterns: Tensor) -> Iterator[Mirror]:
+    """Return the mirror images of patterns ``[batch, *grid]``: 8 of a square picture, else one per set of axes.
+
+    An object's far field is mirrored as the object is; a network that was not told so may find one easier.
+    """
+    dims = grid_dims(patterns)
+    exchanges: list[tuple[int, int] | None] = [None]
+    if len(dims) == 2 and patterns.shape[1] == patterns.shape[2]:
+        exchanges.append((1, 2))
+    for exchanged in exchanges:
+        for count in range(len(dims) + 1):
+            for axes in combinations(dims, count):
+                yield Mirror(axes, exchanged)
+
+
+@torch.inference_mode()
+def predict(network: Unrolled, intensities: Tensor, measured: Tensor | None = None) -> Tensor:
     """Return a network's objects, complex64 ``[batch, *grid]``, for cornered intensities of that shape on its device.
 
     They are scaled to the measured energy; the network alone gets it right only roughly.
     """
-    objects = network.on_grid(intensities)
+    size = max(1, AT_ONCE // intensities[0].numel())
+    masks = [None] * len(intensities) if measured is None else measured.split(size)
+    parts = [network.on_grid(part, mask) for part, mask in zip(intensities.split(size), masks, strict=False)]
+    return _of_energy(torch.cat(parts), intensities)
+
+
+def _of_energy(objects: Tensor, intensities: Tensor) -> Tensor:
     dims = grid_dims(objects)
     wanted = intensities.sum(dims) / intensities[0].numel()
     scale = (wanted / objects.abs().square().sum(dims).clamp_min(1e-30)).sqrt()
     return (objects * batchwise(scale, objects)).to(torch.complex64)
 
 
-def support_of(objects: Tensor, how: ProposalDefaults, threshold: float) -> Tensor:
+def _agreement(images: Tensor, kept: Tensor) -> float:
+    return float(np.mean([find_alignment(image, kept).correlation for image in images]))
+
+
+def support_of(objects: Tensor, how: ProposalDefaults, threshold: float, coarseness: float = 1.0) -> Tensor:
     """Threshold the objects' smoothed amplitude: boolean ``[batch, *grid]``.
 
-    The median filter first takes out single bright pixels, which would set the maximum.
+    The median filter first takes out single bright pixels, which would set the maximum. The smoothing is in the
+    network's pixels, which may be wider than the objects'.
     """
     amplitude = objects.abs()
     if how.median > 1:
         amplitude = _median(amplitude, how.median)
-    amplitude = gaussian_blur(amplitude, how.sigma)
+    amplitude = gaussian_blur(amplitude, how.sigma * coarseness)
     return amplitude > threshold * batchwise(amplitude.amax(grid_dims(amplitude)), amplitude)
 
 
 def _median(images: Tensor, side: int) -> Tensor:
-    padded = functional.pad(images[:, None], (side // 2,) * 4, mode="reflect")
-    columns = functional.unfold(padded, side)
-    return columns.median(1).values.reshape(images.shape)
+    dims = grid_dims(images)
+    windows = functional.pad(images[:, None], (side // 2,) * 2 * len(dims), mode="reflect")[:, 0]
+    for dim in dims:
+        windows = windows.unfold(dim, side, 1)
+    return windows.flatten(len(dims) + 1).median(-1).values

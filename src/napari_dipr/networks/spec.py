@@ -62,11 +62,14 @@ class About(_Table):
 
     name: str
     purpose: str
+    rank: int = Field(5, ge=1, le=9, description="place among the models that fit a measurement: lowest first")
+    resampled: bool = Field(True, description="whether patterns of other sizes may be brought to the network's grid")
 
 
 class ProposalDefaults(_Table):
-    """The ``[proposal]`` table: how the support follows from the network's amplitude."""
+    """The ``[proposal]`` table: how the network is asked, and how the support follows from its amplitude."""
 
+    mirrors: bool = Field(False, description="whether it sees the pattern's mirror images too; the best answer is kept")
     median: Literal[1, 3, 5, 7, 9] = Field(1, description="side of the median filter, pixels; 1 for none")
     sigma: float = Field(0.7, ge=0, le=5, description="standard deviation of the smoothing, pixels")
     threshold: float = Field(0.1, gt=0, lt=1, description="share of the maximum that is inside")

@@ -6,9 +6,12 @@ weights' checksum and how the training went) and ``README.md`` (its card).
 
 import hashlib
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_dipr.errors import ModelError
 from napari_dipr.measurement import Measurement
@@ -19,26 +22,41 @@ if TYPE_CHECKING:
 
 # Inside an installed package, and in a source tree.
 FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "models")
+# Names further folders of models, separated as in PATH.
+VARIABLE = "NAPARI_DIPR_MODELS"
+# A pattern that differs more from its mirror image, relative to both, is none of a real object.
+ASYMMETRY = 0.05
+
+
+def folders() -> tuple[Path, ...]:
+    """Return where models are looked for: the shipped ones, then those that ``NAPARI_DIPR_MODELS`` names."""
+    own = os.environ.get(VARIABLE, "")
+    return FOLDERS + tuple(Path(part).expanduser() for part in own.split(os.pathsep) if part)
 
 
 def model_names() -> tuple[str, ...]:
     """Return the names of the models that are there, weights included."""
-    return tuple(sorted({p.parent.name for folder in FOLDERS for p in folder.glob("*/weights.safetensors")}))
+    return tuple(sorted({p.parent.name for folder in folders() for p in folder.glob("*/weights.safetensors")}))
 
 
 def find_model(name: str) -> Path:
-    """Return the folder of a model.
+    """Return the folder of a model, by its name or by its path.
 
     Raises
     ------
     ModelError
-        If there is none of that name.
+        If there is none.
     """
-    for folder in FOLDERS:
+    for folder in folders():
         if name in model_names() and (folder / name / "weights.safetensors").is_file():
             return folder / name
+    if os.sep in name and (Path(name) / "weights.safetensors").is_file():
+        return Path(name)
     there = ", ".join(model_names()) or "none"
-    raise ModelError(f"There is no model called {name!r}. The models at hand: {there}.")
+    raise ModelError(
+        f"There is no model called {name!r}. The models at hand: {there}. One of your own is named by the path of its "
+        f"folder, or is in a folder that {VARIABLE} names."
+    )
 
 
 def describe_model(name: str) -> ModelSpec:
@@ -48,18 +66,57 @@ def describe_model(name: str) -> ModelSpec:
 
 def misfit(measurement: Measurement, spec: ModelSpec) -> str | None:
     """Say why a model cannot be used on a measurement; None where it can."""
-    wanted = spec.network.grid
-    if measurement.grid == wanted:
-        return None
-    return (
-        f"{spec.model.name} is made for patterns of {' × '.join(map(str, wanted))} pixels; this one has "
-        f"{' × '.join(map(str, measurement.grid))}."
-    )
+    wanted, grid = spec.network.grid, measurement.grid
+    if len(grid) != len(wanted):
+        return f"{spec.model.name} is made for {len(wanted)} dimensions; this measurement has {len(grid)}."
+    if not spec.model.resampled and grid != wanted:
+        return f"{spec.model.name} is made for patterns of {_sides(wanted)} pixels; this one has {_sides(grid)}."
+    if min(grid) < 32 and grid != wanted:
+        return f"A network needs patterns of at least 32 pixels a side; this one has {_sides(grid)}."
+    if not spec.network.is_complex and (asymmetry := friedel_asymmetry(measurement)) > ASYMMETRY:
+        return (
+            f"{spec.model.name} is made for real objects, whose patterns are the same at q and −q; this one differs by "
+            f"{asymmetry:.0%}."
+        )
+    return None
+
+
+def fit(measurement: Measurement, spec: ModelSpec) -> str:
+    """Say how a measurement gets into a model that fits it."""
+    if measurement.grid == spec.network.grid:
+        return f"made for {_sides(spec.network.grid)} pixels, as this measurement has"
+    return f"this measurement's {_sides(measurement.grid)} pixels are brought to its {_sides(spec.network.grid)}"
 
 
 def fitting_model(measurement: Measurement) -> str | None:
-    """Return the first model that fits a measurement, or None."""
-    return next((name for name in model_names() if misfit(measurement, describe_model(name)) is None), None)
+    """Return the likeliest of the models that fit a measurement, or None."""
+    fits = [(spec.model.rank, name) for name in model_names() if not misfit(measurement, spec := describe_model(name))]
+    return min(fits)[1] if fits else None
+
+
+def friedel_asymmetry(measurement: Measurement) -> float:
+    """Return ``Σ(I(q)−I(−q))²/Σ(I(q)²+I(−q)²)``: 0 for a real object, up to 1; over pairs that were both measured."""
+    intensities, known = measurement.intensities.astype(np.float64), measurement.measured
+    # Zero frequency is at n//2: of an even side, the first pixel has no mate.
+    inside = tuple(slice(1 - n % 2, None) for n in intensities.shape)
+    intensities, known = intensities[inside], known[inside]
+    both = known & np.flip(known)
+    here, there = intensities[both], np.flip(intensities)[both]
+    return float(np.square(here - there).sum() / max((np.square(here) + np.square(there)).sum(), 1e-300))
+
+
+def trained(name: str) -> dict[str, Any]:
+    """Return what ``trained.json`` says: the weights' checksum and the figures of the training; empty without it."""
+    path = find_model(name) / "trained.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _sides(grid: tuple[int, ...]) -> str:
+    return " × ".join(map(str, grid))
 
 
 @lru_cache(maxsize=4)
@@ -77,10 +134,9 @@ def load_model(name: str, device: str = "cpu") -> "Unrolled":
     folder = find_model(name)
     spec = ModelSpec.read(folder / "model.toml")
     content = (folder / "weights.safetensors").read_bytes()
-    try:
-        expected = json.loads((folder / "trained.json").read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{folder / 'trained.json'} does not give the weights' checksum: {error!r}.") from error
+    expected = trained(name).get("sha256")
+    if not isinstance(expected, str):
+        raise ModelError(f"{folder / 'trained.json'} does not give the weights' checksum.")
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ModelError(
