@@ -296,6 +296,46 @@ def demo(
 
 
 @app.command()
+def models(
+    input: Annotated[
+        str | None, typer.Argument(help="File or sample: say how each model fits it.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """List the networks at hand, what they are for and how well they did on objects they were not trained on."""
+    from rich.table import Table
+
+    from napari_dipr.networks import zoo
+
+    measurement = None
+    if input is not None:
+        from napari_dipr.io.read import read
+
+        measurement = read(input)
+    likeliest = measurement and zoo.fitting_model(measurement)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("model", "nmse", "for"):
+        table.add_column(heading)
+    listed = []
+    for name in zoo.model_names():
+        spec, record = zoo.describe_model(name), zoo.trained(name)
+        words = spec.model.purpose
+        if measurement is not None:
+            words += f"\n{zoo.misfit(measurement, spec) or zoo.fit(measurement, spec)}"
+        nmse = record.get("nmse")
+        listed.append({"name": name, "purpose": words, "grid": spec.network.grid, **record})
+        shown = "–" if nmse is None else f"{nmse:.3f}"
+        table.add_row(f"[bold]{name}[/]" + (" ←" if name == likeliest else ""), shown, escape(words))
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(listed, indent=2))  # noqa: T201
+        return
+    Console(highlight=False).print(table)
+    console.print("nmse: mean error of the proposal on unseen objects; napari-dipr benchmark models has more.")
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="MODEL.TOML", help="What to train; the weights go beside it.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

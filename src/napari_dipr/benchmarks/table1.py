@@ -233,8 +233,15 @@ def batch_of(truth: Tensor, seed: int, device: torch.device) -> Batch:
     return Batch(Problem(amplitudes.to(device)), truth.to(device), seed)
 
 
-def score(outcomes: Sequence[Outcome], truth: Tensor) -> dict[str, float | None]:
+def score(outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = None) -> dict[str, float | None]:
     """Compare what batches came to with the truth, ``[images, *grid]``.
+
+    Parameters
+    ----------
+    outcomes, truth
+        Of the batches one after the other; the truth is zero outside the window.
+    window
+        Boolean ``[*grid]``; None for the field of FashionMNIST's images.
 
     Returns
     -------
@@ -243,10 +250,11 @@ def score(outcomes: Sequence[Outcome], truth: Tensor) -> dict[str, float | None]
         field; ``solved``, the share of images whose nmse is below ``SOLVED``; ``support_iou``, the mean
         over the images of |S ∩ T|/|S ∪ T| with S the method's support and T where the truth is not 0, S shifted and
         turned as brings the object's largest overlap with the truth (the alignment of ``nmse_full``); None for
-        methods that find no support.
+        methods that find no support. What is faint at a soft object's edge is not counted to T.
     """
+    window = torch.from_numpy(samples.field_window()) if window is None else window
     objects = torch.cat([outcome.object for outcome in outcomes])
-    error, error_full = nmse(objects, truth, torch.from_numpy(samples.field_window()))
+    error, error_full = nmse(objects, truth, window)
     supports = [outcome.support for outcome in outcomes if outcome.support is not None]
     return {
         "nmse_mean": float(error.mean()),

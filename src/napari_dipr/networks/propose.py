@@ -19,9 +19,8 @@ from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fill import fill_unmeasured
-from napari_dipr.physics.fourier import batchwise, forward, gaussian_blur, grid_dims
+from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims
 from napari_dipr.physics.metrics import chi2
-from napari_dipr.physics.symmetry import find_alignment
 
 # Pixels of patterns that a network takes at a time: what fits a CPU's cache, and any card's memory.
 AT_ONCE = 400_000
@@ -148,9 +147,8 @@ def propose_all(
     stacked, error = torch.stack(images), torch.stack(errors)
     best = error.argmin(0) if mirrored else torch.zeros_like(error[0], dtype=torch.long)
     kept = stacked[best, torch.arange(len(seen))]
-    agreement = torch.tensor([_agreement(stacked[:, k], kept[k]) for k in range(len(seen))])
     objects = _of_energy(view.widen(torch.fft.fftshift(kept, grid_dims(kept))), filled)
-    return Answer(objects, error.gather(0, best[None])[0], agreement, view.coarseness)
+    return Answer(objects, error.gather(0, best[None])[0], _agreement(stacked, kept), view.coarseness)
 
 
 @dataclass(frozen=True)
@@ -205,8 +203,17 @@ def _of_energy(objects: Tensor, intensities: Tensor) -> Tensor:
     return (objects * batchwise(scale, objects)).to(torch.complex64)
 
 
-def _agreement(images: Tensor, kept: Tensor) -> float:
-    return float(np.mean([find_alignment(image, kept).correlation for image in images]))
+def _agreement(images: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean correlation ``[batch]`` of ``[images, batch, *grid]`` with ``[batch, *grid]``, aligned."""
+    dims = grid_dims(kept)
+    reference, size = forward(kept), kept.flatten(1).norm(dim=1)
+    correlations = []
+    for image in images:
+        spectrum = forward(image)
+        # The twin's spectrum is the conjugate one.
+        overlaps = [backward(f * spectrum).abs().amax(dims) for f in (reference.conj(), reference)]
+        correlations.append(torch.maximum(*overlaps) / (size * image.flatten(1).norm(dim=1)).clamp_min(1e-30))
+    return torch.stack(correlations).mean(0)
 
 
 def support_of(objects: Tensor, how: ProposalDefaults, threshold: float, coarseness: float = 1.0) -> Tensor:
