@@ -75,26 +75,29 @@ class SupportPanel(QWidget):
         self._model_changed()
 
     def _model_changed(self, value: Any = None) -> None:
-        from napari_dipr.networks.zoo import describe_model, misfit
+        from napari_dipr.networks.zoo import describe_model, fit, misfit
 
         measurement, model = self.session.measurement, self.model.value
+        about = ""
         if model is None:
             why_not: str | None = "There is no model. Reinstall the package, or use the autocorrelation."
         elif measurement is None:
             why_not = "Load a measurement first."
         else:
-            why_not = misfit(measurement, describe_model(model))
-            why_not = why_not and f"{why_not} Use the autocorrelation, or crop the measurement."
-            self.model.tooltip = describe_model(model).model.purpose
+            spec = describe_model(model)
+            why_not = misfit(measurement, spec)
+            about = f"{spec.model.purpose} {'' if why_not else fit(measurement, spec).capitalize() + '.'}"
+            why_not = why_not and f"{why_not} Take another model, or the autocorrelation."
+            self.model.tooltip = spec.model.purpose
             if self.session.proposal is None:
-                self.threshold.value = describe_model(model).proposal.threshold
-        self._why_not = why_not
+                self.threshold.value = spec.proposal.threshold
+        self._why_not, self._about = why_not, about
         self._enable()
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle" and not self.session.busy
-        self.reason.setText(self._why_not or "")
-        self.reason.setVisible(bool(self._why_not))
+        self.reason.setText(self._why_not or self._about)
+        self.reason.setVisible(bool(self._why_not or self._about))
         self.propose_button.setEnabled(idle and self._why_not is None)
         for other in (self.autocorrelation_button, self.empty_button):
             other.setEnabled(idle and self.session.measurement is not None)
@@ -106,10 +109,11 @@ class SupportPanel(QWidget):
             self.state.setText("")
             return
         words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), from {self.session.support_from}"
-        self.state.setText(
-            f"{words}{', edited by hand' if self.session.is_edited else ''}. "
-            "Paint 1 to put pixels in, erase to take them out; a running refinement follows."
-        )
+        words += ", edited by hand" if self.session.is_edited else ""
+        if (proposal := self.session.proposal) is not None:
+            sure = f"its answers to mirrored patterns agree to {proposal.agreement:.0%}"
+            words += f". The network's object has χ² {proposal.chi2:.2g}; {sure}"
+        self.state.setText(f"{words}. Paint 1 to put pixels in, erase to take them out; a running refinement follows.")
 
     @property
     def summary(self) -> str:
