@@ -214,7 +214,10 @@ def test_magnitude_projections_leave_unmeasured_pixels_free(d, output):
     features = net.features(y)
     with torch.inference_mode():
         free, used = (
-            [distance(a, b) for a, b in zip(net.objects(swapped, m, features), net.objects(y, m, features), strict=True)]
+            [
+                distance(a, b)
+                for a, b in zip(net.objects(swapped, m, features), net.objects(y, m, features), strict=True)
+            ]
             for m in (measured, None)
         )
     assert max(free) < 1e-4
