@@ -128,12 +128,20 @@ def pattern_of(truth):
     return np.abs(np.fft.fftshift(np.fft.fftn(truth))) ** 2
 
 
+def tip(*sides):
+    """The corner of a box that its diagonal plane cuts off: no mirror image of itself."""
+    return sum(along / side for along, side in zip(np.indices(sides), sides, strict=True)) < 1
+
+
 @pytest.fixture
 def crystal(tmp_path):
-    """An object of 9 × 7 in 32², its pattern and its support, as files."""
+    """An object in a triangle of 9 × 7 in 32², its pattern and its support, as files.
+
+    Its twin does not fit into the support, so every start and every computer's rounding leads to the one solution.
+    """
     rng = np.random.default_rng(0)
     truth = np.zeros((32, 32), np.complex64)
-    truth[12:21, 13:20] = (1 + rng.random((9, 7))) * np.exp(0.5j * rng.random((9, 7)))
+    truth[12:21, 13:20] = (1 + rng.random((9, 7))) * np.exp(0.5j * rng.random((9, 7))) * tip(9, 7)
     np.save(tmp_path / "truth.npy", truth)
     np.save(tmp_path / "support.npy", truth != 0)
     np.savez(tmp_path / "data.npz", other=np.ones((16, 16)), data=pattern_of(truth))
@@ -155,7 +163,7 @@ def test_a_file_with_its_support_and_truth(crystal):
         input=crystal / "data.npz",
     )
     assert figures["nmse"] < 1e-3
-    assert figures["support_voxels"] == 63
+    assert figures["support_voxels"] == tip(9, 7).sum()
     assert figures["support_from"] == str(crystal / "support.npy")
 
 
@@ -183,7 +191,7 @@ def test_corner_amplitudes_with_a_mask_give_the_same_object(crystal):
 
 def test_a_volume_and_a_recipe_in_words(tmp_path):
     truth = np.zeros((16, 20, 18))
-    truth[5:9, 6:12, 5:10] = 1 + np.random.default_rng(0).random((4, 6, 5))
+    truth[5:9, 6:12, 5:10] = (1 + np.random.default_rng(0).random((4, 6, 5))) * tip(4, 6, 5)
     np.save(tmp_path / "volume.npy", pattern_of(truth))
     np.save(tmp_path / "truth.npy", truth)
     np.save(tmp_path / "support.npy", truth > 0)
@@ -191,6 +199,7 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
         tmp_path,
         "--recipe",
         "hio(beta=0.8)*80 + er*20",
+        "--no-shrink-wrap",
         "--positive",
         "--support",
         tmp_path / "support.npy",
@@ -198,7 +207,7 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
         tmp_path / "truth.npy",
         input=tmp_path / "volume.npy",
     )
-    assert figures["nmse"] < 0.01
+    assert figures["nmse"] < 1e-3
     assert load_array(figures["outputs"]["phase"]).array.shape == (16, 20, 18)
 
 

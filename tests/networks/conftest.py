@@ -23,7 +23,7 @@ median = 3
 
 [training]
 objects = "fashion-mnist"
-loss = "passive-squared"
+losses = { "passive-squared" = 1.0 }
 batch_size = 2
 steps = 1
 learning_rate = 1e-3

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ pytest.importorskip("lightning")
 
 from napari_dipr import samples
 from napari_dipr.errors import DeviceError
-from napari_dipr.networks.spec import TrainingSpec
-from napari_dipr.training import loop
-from napari_dipr.training.loop import Placements, Training, train
+from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.physics.fourier import embed_window
+from napari_dipr.training import loop, objects
+from napari_dipr.training.loop import Steps, Training, train
+from napari_dipr.training.losses import LOSSES, jacobian
+from napari_dipr.training.objects import source
+from napari_dipr.training.patterns import flawed, measure
 
 STEPS = 12
 TOML = f"""
@@ -27,7 +32,7 @@ levels = 2
 
 [training]
 objects = "fashion-mnist"
-loss = "passive-squared"
+losses = {{ "passive-squared" = 1.0 }}
 batch_size = 16
 steps = {STEPS}
 learning_rate = 1e-2
@@ -35,6 +40,35 @@ weight_decay = 1e-3
 warmup_steps = 3
 seed = 7
 """
+UNROLLED = f"""
+[model]
+name = "tiny"
+purpose = "tests"
+
+[network]
+grid = [24, 24]
+window = [12, 12]
+width = 4
+levels = 2
+projections = 1
+output = "complex"
+
+[training]
+objects = "simulated"
+losses = {{ "symmetry-aware" = 1.0, "passive-squared" = 0.5 }}
+flawed = true
+batch_size = 4
+steps = {STEPS}
+learning_rate = 1e-2
+seed = 7
+"""
+KINDS = {
+    "passive": TOML,
+    "jacobian": TOML.replace("batch_size", "jacobian = 0.1\nbatch_size"),
+    "unrolled": UNROLLED,
+    "volume": UNROLLED.replace("[24, 24]", "[16, 16, 20]").replace("[12, 12]", "[8, 8, 10]"),
+    "all": UNROLLED.replace("batch_size", "jacobian = 0.1\nearlier = 0.7\nbatch_size"),
+}
 
 
 class Killed(Exception):  # noqa: N818
@@ -42,15 +76,9 @@ class Killed(Exception):  # noqa: N818
 
 
 @pytest.fixture
-def spec():
-    return TrainingSpec(
-        objects="fashion-mnist", loss="passive-squared", batch_size=3, steps=6, learning_rate=1e-3, seed=5
-    )
-
-
-@pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "fashion_mnist", lambda split, folder: samples.shipped_images())
+    monkeypatch.setattr(objects, "fashion_mnist", lambda split, folder: samples.shipped_images())
+    monkeypatch.setattr(loop, "unseen_objects", lambda spec: objects.unseen_objects(spec, 8))
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 4)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     path = tmp_path / "models" / "tiny" / "model.toml"
@@ -68,10 +96,10 @@ def train_until(monkeypatch, step, *arguments, **options):
     """Train, and die in a step."""
     whole = Training.training_step
 
-    def dies(self, fields, batch_index):
+    def dies(self, number, batch_index):
         if self.global_step == step:
             raise Killed
-        return whole(self, fields, batch_index)
+        return whole(self, number, batch_index)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "training_step", dies)
@@ -79,25 +107,11 @@ def train_until(monkeypatch, step, *arguments, **options):
             train(*arguments, **options)
 
 
-def test_a_batch_depends_on_the_seed_and_its_number_alone(spec):
-    images = samples.shipped_images()
-    batches = list(Placements(images, spec))
-    assert len(batches) == 6
-    assert batches[0].shape == (3, 36, 36)
-    resumed = Placements(images, spec)
-    resumed.first = 4
-    for late, batch in zip(resumed, batches[4:], strict=True):
-        assert torch.equal(late, batch)
-    assert not torch.equal(batches[0], batches[1])
-    other = next(iter(Placements(images, spec.model_copy(update={"seed": 6}))))
-    assert not torch.equal(other, batches[0])
-
-
-def test_placements_hold_images_of_the_set(spec):
-    images = samples.shipped_images()
-    sums = {int(image.sum()) for image in images}
-    for field in next(iter(Placements(images, spec))):
-        assert round(float(field.double().sum() * 255)) in sums
+def test_the_steps_are_those_that_are_not_done_yet():
+    steps = Steps(6)
+    assert list(steps) == [0, 1, 2, 3, 4, 5]
+    steps.first = 4
+    assert list(steps) == [4, 5]
 
 
 def test_a_device_that_is_not_there_is_told(config, tmp_path):
@@ -112,12 +126,16 @@ def test_training_writes_weights_with_their_checksum_and_lowers_the_loss(config,
     record = json.loads((config.parent / "trained.json").read_text())
     assert record["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert record["steps"] == 40
+    assert record["nmse_objects"] == 8
+    assert 0 < record["nmse"] < 1
     curve = list(losses(tmp_path / "runs" / "tiny").values())
     assert len(curve) == 40
     assert np.mean(curve[-5:]) < 0.7 * np.mean(curve[:5])
 
 
-def test_a_training_that_was_killed_and_resumed_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("toml", KINDS.values(), ids=KINDS)
+def test_a_training_that_was_killed_and_resumed_ends_as_one_that_was_not(config, tmp_path, monkeypatch, toml):
+    config.write_text(toml)
     whole = load_file(train(config, tmp_path / "whole", device="cpu"))
     train_until(monkeypatch, 10, config, tmp_path / "halves", device="cpu")  # after the checkpoint at 8
     resumed = load_file(train(config, tmp_path / "halves", resume=True, device="cpu"))
@@ -127,6 +145,7 @@ def test_a_training_that_was_killed_and_resumed_ends_as_one_that_was_not(config,
     assert losses(tmp_path / "halves" / "tiny" / "from-8") == {step: expected[step] for step in range(8, STEPS)}
     before = losses(tmp_path / "halves" / "tiny")
     assert before == {step: expected[step] for step in before}
+    assert np.isfinite(list(expected.values())).all()
     assert len(before) >= 8
     assert json.loads((config.parent / "trained.json").read_text())["steps"] == STEPS
 
@@ -159,11 +178,45 @@ def test_a_new_training_beside_an_old_one_is_the_one_that_is_resumed(config, tmp
     assert checkpoint["global_step"] == 4
 
 
-def test_the_step_is_the_passive_loss_of_the_networks_object_in_the_measurements_middle(config):
+@pytest.mark.parametrize("toml", KINDS.values(), ids=KINDS)
+def test_the_step_is_the_weighted_sum_of_the_losses_of_every_object_on_the_way(config, toml):
+    config.write_text(toml)
+    spec = ModelSpec.read(config)
+    t = spec.training
     torch.manual_seed(0)
-    module = Training(loop.ModelSpec.read(config))
+    module = Training(spec, source(spec))
+    module._trainer = SimpleNamespace(world_size=1, global_rank=0)
     module.log = lambda *args, **kwargs: None
-    fields = torch.from_numpy(samples.place(samples.shipped_images()[:2]))
-    intensities = torch.fft.fft2(torch.from_numpy(samples.on_grid(fields.numpy()))).abs().square()
-    expected = loop.LOSSES["passive-squared"](module.network.on_grid(intensities), intensities).mean()
-    torch.testing.assert_close(module.training_step(fields, 0), expected)
+    drawn, generator = source(spec)(3, torch.device("cpu"))
+    batch = measure(drawn, spec.network.grid)
+    if t.flawed:
+        batch = flawed(batch, generator)
+    features = module.network.features(batch.intensities).requires_grad_()
+    found = module.network.objects(batch.intensities, batch.measured, features)
+    assert len(found) == 1 + spec.network.projections
+    expected = 0.0
+    for x, share in zip(found, [t.earlier] * spec.network.projections + [1.0], strict=True):
+        on_grid = embed_window(x, spec.network.grid)
+        expected += share * sum(weight * LOSSES[name](on_grid, batch).mean() for name, weight in t.losses.items())
+    if t.jacobian:
+        relative = found[-1] / module.network.rms(batch.intensities)
+        term = jacobian(relative, features, generator).mean()
+        assert term > 0
+        expected += t.jacobian * term
+    loss = module.training_step(3, 0)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    for name, weight in module.network.named_parameters():
+        assert weight.grad.isfinite().all(), name
+
+
+def test_devices_that_train_together_draw_different_batches(config):
+    spec = ModelSpec.read(config)
+    honest, numbers = source(spec), []
+    module = Training(spec, lambda number, device: numbers.append(number) or honest(number, device))
+    module.log = lambda *args, **kwargs: None
+    for rank in range(2):
+        module._trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        for step in range(3):
+            module.training_step(step, 0)
+    assert sorted(numbers) == list(range(6))

@@ -105,7 +105,8 @@ def aligned(truth: Tensor, objects: Tensor) -> Tensor:
             rest = rest // n
         moved = backward(spectrum * torch.polar(torch.ones_like(ramp), -2 * torch.pi * ramp))
         best = torch.where(is_better, peak.abs(), best)
-        phase = torch.where(is_better, torch.sgn(peak), phase)
+        # What is dark everywhere has no phase: it is compared with the truth as it is, not with nothing.
+        phase = torch.where(is_better, torch.where(peak == 0, 1, torch.sgn(peak)), phase)
         shifted = torch.where(batchwise(is_better, shifted), moved, shifted)
     return shifted * batchwise(phase, shifted)
 
