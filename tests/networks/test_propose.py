@@ -8,9 +8,12 @@ import torch
 from napari_dipr import samples
 from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement, simulate
-from napari_dipr.networks.propose import predict, propose, rethreshold, support_of
+from napari_dipr.networks.propose import mirrors, predict, propose, propose_all, rethreshold, support_of
 from napari_dipr.networks.spec import ProposalDefaults
 from napari_dipr.networks.zoo import find_model, load_model, model_names
+from napari_dipr.physics.fill import fill_unmeasured
+from napari_dipr.physics.fourier import embed_window, forward
+from napari_dipr.physics.metrics import chi2
 from napari_dipr.physics.symmetry import nmse
 
 PLAIN = ProposalDefaults(median=1, sigma=0)
@@ -81,9 +84,52 @@ def test_what_is_not_measured_does_not_influence_a_proposal(models):
     np.testing.assert_array_equal(proposals[0].object, proposals[1].object)
 
 
-def test_a_measurement_of_another_size_is_refused_with_both_sizes_and_a_way_out(models):
-    measurement, _ = simulate(np.ones((20, 20)))
-    with pytest.raises(ModelError, match=r"36 × 36 pixels; this one has 40 × 40\. Crop the measurement, or start from"):
+@pytest.mark.parametrize("shape", [(20, 20), (33, 64), (100, 50)])
+def test_a_proposal_is_on_the_measurements_own_grid_and_has_its_energy(models, shape):
+    picture = np.random.default_rng(1).random(shape)
+    measurement, _ = simulate(picture)
+    proposal = propose(measurement, "tiny", device="cpu")
+    assert proposal.object.shape == proposal.support.shape == measurement.grid
+    assert (np.abs(proposal.object) ** 2).sum() == pytest.approx((picture**2).sum(), rel=1e-4)
+    assert proposal.support.any()
+    assert 0 < proposal.agreement <= 1 + 1e-6
+    assert proposal.chi2 > 0
+
+
+def test_the_answer_that_explains_the_measurement_best_is_kept(models):
+    network, measured = load_model("tiny"), torch.rand(3, 36, 36, generator=torch.Generator().manual_seed(2)) < 0.9
+    pictures = torch.rand(3, 18, 18, generator=torch.Generator().manual_seed(1))
+    intensities = forward(embed_window(pictures, (36, 36))).abs().square()
+    best, straight = (propose_all(network, intensities, measured, mirrored=flag) for flag in (True, False))
+    assert (best.chi2 <= straight.chi2).all()
+    assert (best.chi2 < straight.chi2).any()
+    filled = fill_unmeasured(intensities, measured)
+    expected = predict(network, filled, measured)
+    torch.testing.assert_close(straight.objects, expected, rtol=1e-4, atol=1e-5)
+    errors = chi2(forward(torch.fft.ifftshift(expected, (1, 2))), filled.sqrt(), measured)
+    torch.testing.assert_close(straight.chi2, errors, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", [(6, 6), (6, 5), (4, 6, 5)])
+def test_the_mirror_images_are_all_different_and_each_leads_back(grid):
+    x = torch.rand(2, *grid, generator=torch.Generator().manual_seed(1))
+    images = [mirror(x) for mirror in mirrors(x)]
+    assert len(images) == 2 ** len(grid) * (2 if grid == (6, 6) else 1)
+    for k, (mirror, image) in enumerate(zip(mirrors(x), images, strict=True)):
+        assert torch.equal(mirror(image, back=True), x)
+        assert not any(torch.equal(image, other) for other in images[:k] if other.shape == image.shape)
+
+
+@pytest.mark.parametrize("grid", [(6, 6), (6, 5), (4, 6, 5)])
+def test_an_object_mirrored_has_its_pattern_mirrored(grid):
+    x = torch.randn(2, *grid, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    for mirror in mirrors(x):
+        torch.testing.assert_close(forward(mirror(x)).abs(), mirror(forward(x).abs()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_measurement_that_does_not_fit_is_refused_with_the_reason_and_a_way_out(models):
+    measurement, _ = simulate(np.ones((18, 18, 18)))
+    with pytest.raises(ModelError, match=r"2 dimensions; this measurement has 3\. Take another model, or start from"):
         propose(measurement, "tiny")
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,10 +9,17 @@ import torch
 from safetensors.torch import save
 
 from napari_dipr.errors import ModelError
-from napari_dipr.measurement import Measurement
-from napari_dipr.networks import zoo
+from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.networks.spec import ModelSpec
-from napari_dipr.networks.zoo import describe_model, find_model, fitting_model, load_model, misfit, model_names
+from napari_dipr.networks.zoo import (
+    describe_model,
+    find_model,
+    fitting_model,
+    friedel_asymmetry,
+    load_model,
+    misfit,
+    model_names,
+)
 
 
 def replace_weights(models, content):
@@ -20,7 +28,7 @@ def replace_weights(models, content):
 
 
 def measurement(side):
-    return Measurement.of(np.random.default_rng(0).random((side, side)), zero_frequency="centre", name="noise")
+    return simulate(np.random.default_rng(0).random((side // 2, side // 2)))[0]
 
 
 def test_a_model_is_found_described_and_loaded_for_use(models):
@@ -116,7 +124,9 @@ def test_a_description_that_is_not_there_or_not_text_is_refused(tmp_path):
         ModelSpec.read(tmp_path / "model.toml")
 
 
-def test_a_misfit_says_both_sizes_and_a_fit_nothing(models):
+def test_a_misfit_says_both_sizes_where_a_model_is_not_for_others(models):
+    assert misfit(measurement(40), describe_model("tiny")) is None
+    write(models, purpose='purpose = "x"\nresampled = false')
     spec = describe_model("tiny")
     assert misfit(measurement(36), spec) is None
     assert misfit(measurement(40), spec) == "tiny is made for patterns of 36 × 36 pixels; this one has 40 × 40."
@@ -124,5 +134,59 @@ def test_a_misfit_says_both_sizes_and_a_fit_nothing(models):
     assert fitting_model(measurement(40)) is None
 
 
-def test_the_models_folder_of_the_source_tree_or_the_package_is_looked_in():
-    assert any((folder / "passive-fashion" / "model.toml").is_file() for folder in zoo.FOLDERS)
+def test_a_model_of_real_objects_is_not_for_a_pattern_without_friedels_symmetry(models):
+    picture = np.random.default_rng(0).random((18, 18))
+    real, _ = simulate(picture)
+    complex_, _ = simulate(picture * np.exp(6j * np.random.default_rng(1).random((18, 18))))
+    assert friedel_asymmetry(real) < 1e-10
+    assert misfit(real, describe_model("tiny")) is None
+    assert "the same at q and −q" in str(misfit(complex_, describe_model("tiny")))
+    write(models, width='width = 4\noutput = "complex"')
+    assert misfit(complex_, describe_model("tiny")) is None
+
+
+@pytest.mark.parametrize("shape", [(18, 18), (17, 18), (16, 17, 18)])
+def test_the_asymmetry_is_that_of_pairs_which_were_both_measured(shape):
+    picture = np.random.default_rng(0).random(shape) * np.exp(1j * np.random.default_rng(1).random(shape))
+    found, _ = simulate(picture)
+    cornered = np.fft.ifftshift(found.intensities.astype(float))
+    mate = cornered[np.ix_(*(-np.arange(n) % n for n in cornered.shape))]
+    inside = np.ones(found.grid, bool)
+    for axis, n in enumerate(found.grid):  # an even side's outermost pixel has no mate
+        if n % 2 == 0:
+            np.moveaxis(inside, axis, 0)[n // 2] = False
+    expected = ((cornered - mate)[inside] ** 2).sum() / (cornered**2 + mate**2)[inside].sum()
+    assert friedel_asymmetry(found) == pytest.approx(expected)
+    mask = np.ones(found.grid, bool)
+    mask[tuple(n // 2 + 1 for n in found.grid)] = False
+    other = found.with_mask(mask)
+    spoilt = Measurement.of(np.where(mask, other.intensities, 1e9), measured=mask, zero_frequency="centre")
+    assert friedel_asymmetry(other) == friedel_asymmetry(spoilt) != pytest.approx(expected)
+
+
+def test_the_likeliest_model_has_the_lowest_rank_of_those_that_fit(models):
+    shutil.copytree(models / "tiny", models / "a-late-one")
+    assert fitting_model(measurement(36)) == "a-late-one"
+    write(models, purpose='purpose = "x"\nrank = 2')
+    assert fitting_model(measurement(36)) == "tiny"
+    write(models, rank="rank = 2\nresampled = false")
+    assert fitting_model(measurement(40)) == "a-late-one"
+
+
+def test_models_of_ones_own_are_found_by_folder_and_by_path(models, tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    shutil.move(models / "tiny", own / "mine")
+    assert model_names() == ()
+    assert find_model(str(own / "mine")) == own / "mine"
+    monkeypatch.setenv("NAPARI_DIPR_MODELS", os.pathsep.join((str(tmp_path / "nowhere"), str(own))))
+    assert model_names() == ("mine",)
+    assert find_model("mine") == own / "mine"
+    load_model("mine")
+
+
+def write(models, **lines):
+    path = models / "tiny" / "model.toml"
+    text = path.read_text(encoding="utf-8").splitlines()
+    for key, line in lines.items():
+        text = [line if old.startswith(f"{key} =") else old for old in text]
+    path.write_text("\n".join(text), encoding="utf-8")

@@ -56,11 +56,12 @@ output = "complex"
 [training]
 objects = "simulated"
 losses = {{ "symmetry-aware" = 1.0, "passive-squared" = 0.5 }}
-flawed = true
 batch_size = 4
 steps = {STEPS}
 learning_rate = 1e-2
 seed = 7
+
+[training.flaws]
 """
 KINDS = {
     "passive": TOML,
@@ -189,8 +190,8 @@ def test_the_step_is_the_weighted_sum_of_the_losses_of_every_object_on_the_way(c
     module.log = lambda *args, **kwargs: None
     drawn, generator = source(spec)(3, torch.device("cpu"))
     batch = measure(drawn, spec.network.grid)
-    if t.flawed:
-        batch = flawed(batch, generator)
+    if t.flaws is not None:
+        batch = flawed(batch, t.flaws, generator)
     features = module.network.features(batch.intensities).requires_grad_()
     found = module.network.objects(batch.intensities, batch.measured, features)
     assert len(found) == 1 + spec.network.projections

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dipr.training import patterns
+from napari_dipr.networks.spec import Flaws
+from napari_dipr.training.losses import Batch
 from napari_dipr.training.patterns import flawed, frequency_radius, measure
 
 grids = pytest.mark.parametrize(("grid", "window"), [((16, 14), (8, 7)), ((10, 8, 12), (5, 4, 6))])
@@ -15,15 +16,9 @@ def batch_of(count, grid, window):
     return measure(torch.randn(count, *window, generator=generator, dtype=torch.complex64), grid)
 
 
-@pytest.fixture
-def flaws(monkeypatch):
+def flaws(noisy=0.0, hidden=0.0, dead=0.0, **others):
     """Say which shares of the patterns have which flaws."""
-
-    def say(noisy=0.0, hidden=0.0, dead=0.0, **others):
-        for name, value in {"NOISY": noisy, "HIDDEN": hidden, "DEAD": dead, **others}.items():
-            monkeypatch.setattr(patterns, name, value)
-
-    return say
+    return Flaws(noisy=noisy, hidden=hidden, dead=dead, **others)
 
 
 def random(seed=1):
@@ -58,33 +53,30 @@ def test_the_frequency_radius_is_that_of_numpys_frequencies(grid):
 
 
 @grids
-def test_without_flaws_nothing_changes(flaws, grid, window):
-    flaws()
+def test_without_flaws_nothing_changes(grid, window):
     batch = batch_of(5, grid, window)
-    found = flawed(batch, random())
+    found = flawed(batch, flaws(), random())
     assert torch.equal(found.intensities, batch.intensities)
     assert found.measured.all()
     assert torch.equal(found.truth, batch.truth)
 
 
 @pytest.mark.parametrize("photons", [1e3, 1e5])
-def test_counts_have_the_mean_and_the_variance_of_poissons(flaws, photons):
-    exponent = math.log10(photons)
-    flaws(noisy=1.0, PHOTONS=(exponent, exponent))
+def test_counts_have_the_mean_and_the_variance_of_poissons(photons):
+    noisy = flaws(noisy=1.0, photons=(photons, photons))
     one, count = batch_of(1, (8, 8), (4, 4)), 4000
-    batch = patterns.Batch(one.intensities.expand(count, 8, 8), None, one.truth.expand(count, 8, 8))
+    batch = Batch(one.intensities.expand(count, 8, 8), None, one.truth.expand(count, 8, 8))
     scale = photons / one.intensities.double().sum()
-    counts, expected = flawed(batch, random()).intensities.double() * scale, one.intensities[0].double() * scale
+    counts, expected = flawed(batch, noisy, random()).intensities.double() * scale, one.intensities[0].double() * scale
     assert (counts - counts.round()).abs().max() < 0.01
     assert ((counts.mean(0) - expected).abs() < 5 * (expected / count).sqrt()).all()
     spread = ((2 * expected**2 + expected) / count).sqrt()  # of a Poisson sample's variance
     assert ((counts.var(0) - expected).abs() < 5 * spread).all()
 
 
-def test_the_number_of_photons_is_within_its_bounds_and_varies(flaws):
-    flaws(noisy=1.0, PHOTONS=(3.0, 5.0))
+def test_the_number_of_photons_is_within_its_bounds_and_varies():
     batch = batch_of(300, (8, 8), (4, 4))
-    relative = flawed(batch, random()).intensities / batch.intensities - 1
+    relative = flawed(batch, flaws(noisy=1.0, photons=(1e3, 1e5)), random()).intensities / batch.intensities - 1
     spread = relative.abs().flatten(1).median(1).values
     assert spread.max() > 5 * spread.min()
     # The brighter half of the pixels hold more than a 64th of the photons each; Poisson's median is 2/3 of its rms.
@@ -93,22 +85,21 @@ def test_the_number_of_photons_is_within_its_bounds_and_varies(flaws):
 
 
 def test_each_flaw_is_in_its_share_of_the_patterns():
-    batch = batch_of(2000, (16, 16), (8, 8))
-    found = flawed(batch, random())
+    batch, usual = batch_of(2000, (16, 16), (8, 8)), Flaws()
+    found = flawed(batch, usual, random())
     changed = ((found.intensities != batch.intensities) & found.measured).flatten(1).any(1)
     hidden = ~found.measured[:, 0, 0]
-    dead = (~found.measured & (frequency_radius(batch.intensities) > patterns.RADIUS[1])).flatten(1).any(1)
-    assert within(float(changed.double().mean()), patterns.NOISY, 2000)
+    dead = (~found.measured & (frequency_radius(batch.intensities) > usual.radius[1])).flatten(1).any(1)
+    assert within(float(changed.double().mean()), usual.noisy, 2000)
     # A dead pixel may be the central one too, if seldom, and a pattern with a small share of them may have none.
-    assert patterns.HIDDEN - 0.05 < float(hidden.double().mean()) < patterns.HIDDEN + 0.06
-    assert patterns.DEAD - 0.15 < float(dead.double().mean()) < patterns.DEAD + 0.05
+    assert usual.hidden - 0.05 < float(hidden.double().mean()) < usual.hidden + 0.06
+    assert usual.dead - 0.15 < float(dead.double().mean()) < usual.dead + 0.05
 
 
 @grids
-def test_a_missing_centre_is_a_ball_of_a_stated_size(flaws, grid, window):
-    flaws(hidden=1.0, RADIUS=(0.5, 3.5))
+def test_a_missing_centre_is_a_ball_of_a_stated_size(grid, window):
     batch = batch_of(200, grid, window)
-    measured = flawed(batch, random()).measured
+    measured = flawed(batch, flaws(hidden=1.0, radius=(0.5, 3.5)), random()).measured
     radius = frequency_radius(batch.intensities)
     sizes = set()
     for mask in measured:
@@ -120,10 +111,9 @@ def test_a_missing_centre_is_a_ball_of_a_stated_size(flaws, grid, window):
     assert len(sizes) > 4
 
 
-def test_dead_pixels_lie_anywhere_and_are_few(flaws):
-    flaws(dead=1.0, MOST_DEAD=0.04)
+def test_dead_pixels_lie_anywhere_and_are_few():
     batch = batch_of(2000, (16, 16), (8, 8))
-    dead = ~flawed(batch, random()).measured
+    dead = ~flawed(batch, flaws(dead=1.0, most_dead=0.04), random()).measured
     assert within(float(dead.double().mean()), 0.02, 2000 * 64)  # shares vary, so fewer are independent
     assert dead.flatten(1).double().mean(1).max() < 0.04 + 5 * math.sqrt(0.04 / 256)
     everywhere = dead.double().mean(0)
@@ -131,10 +121,9 @@ def test_dead_pixels_lie_anywhere_and_are_few(flaws):
 
 
 @grids
-def test_measured_pixels_keep_their_values_and_the_others_are_filled(flaws, grid, window):
-    flaws(hidden=1.0, dead=1.0)
+def test_measured_pixels_keep_their_values_and_the_others_are_filled(grid, window):
     batch = batch_of(50, grid, window)
-    found = flawed(batch, random())
+    found = flawed(batch, flaws(hidden=1.0, dead=1.0), random())
     assert not found.measured.all()
     assert torch.equal(found.intensities[found.measured], batch.intensities[found.measured])
     unmeasured = found.intensities[~found.measured]
@@ -146,7 +135,7 @@ def test_measured_pixels_keep_their_values_and_the_others_are_filled(flaws, grid
 
 def test_the_truth_is_left_alone_and_the_draw_follows_the_generator():
     batch = batch_of(20, (16, 16), (8, 8))
-    once, again, other = (flawed(batch, random(seed)) for seed in (1, 1, 2))
+    once, again, other = (flawed(batch, Flaws(), random(seed)) for seed in (1, 1, 2))
     assert torch.equal(once.truth, batch.truth)
     assert torch.equal(once.intensities, again.intensities)
     assert torch.equal(once.measured, again.measured)

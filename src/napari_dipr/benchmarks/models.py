@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_dipr.benchmarks.table1 import HIO_SHORT, Outcome, score
 from napari_dipr.device import find_device
 from napari_dipr.networks.propose import Answer, propose_all, support_of
-from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.spec import Flaws, ModelSpec, Variety
 from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.zoo import describe_model, load_model, model_names
 from napari_dipr.physics.fourier import embed_window, grid_dims
@@ -24,6 +24,7 @@ from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
+from napari_dipr.training import simulated
 from napari_dipr.training.losses import Batch
 from napari_dipr.training.objects import unseen_objects
 from napari_dipr.training.patterns import flawed, measure
@@ -87,14 +88,12 @@ def models(
 
 def test_batch(spec: ModelSpec, count: int, kind: Kind, device: torch.device) -> Batch:
     """Return the test set of a model: measurements ``[count, *grid]`` and their truth."""
-    from napari_dipr.training import simulated
-
     if spec.training.objects != "simulated" or kind == "clean":
         batch = measure(unseen_objects(spec, count), spec.network.grid)
     else:
         generator = torch.Generator().manual_seed(HARD_SEED)
-        drawn = [simulated.draw(64, spec.network.window, simulated.HARD, generator) for _ in range(-(-count // 64))]
-        batch = flawed(measure(torch.cat(drawn)[:count], spec.network.grid), generator)
+        drawn = [simulated.draw(64, spec.network.window, Variety(), generator) for _ in range(-(-count // 64))]
+        batch = flawed(measure(torch.cat(drawn)[:count], spec.network.grid), Flaws(), generator)
     measured = None if batch.measured is None else batch.measured.to(device)
     return Batch(batch.intensities.to(device), measured, batch.truth.to(device))
 

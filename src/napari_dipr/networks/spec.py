@@ -80,6 +80,42 @@ LossName = Literal[
 ]
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Variety(_Table):
+    """The ``[training.variety]`` table: what simulated objects are drawn."""
+
+    extent: tuple[float, float] = Field(
+        (0.35, 1.2), description="least and most diameter of the ball that an object is cut from, in windows"
+    )
+    phase: tuple[float, float] = Field(
+        (0.0, 1.5), description="least and most standard deviation of the phase, radians; drawn uniformly"
+    )
+    strong: Share = Field(0.2, description="share of the objects that have up to twice the most of phase")
+    flat: Share = Field(0.2, description="share of the objects that have none")
+    texture: float = Field(0.6, ge=0, description="the most that the amplitude varies, to its mean; in half of them")
+    soft: float = Field(1.5, ge=0, description="the most that an edge is wide, pixels; in half of them")
+    shapes: tuple[Share, Share, Share] = Field(
+        (0.5, 0.25, 0.25), description="chances of a polygon or polyhedron, a blob and a cluster"
+    )
+    hollow: Share = Field(0.1, description="share of the objects that a ball is cut out of")
+    fine: Share = Field(
+        0.5, description="share drawn on half the pixel and then band-limited, as a pattern's edge does"
+    )
+
+
+class Flaws(_Table):
+    """The ``[training.flaws]`` table: what ails the simulated patterns."""
+
+    noisy: Share = Field(0.7, description="share of the patterns with photon noise")
+    photons: tuple[float, float] = Field((1e4, 1e9), description="least and most photons in a pattern; by decades")
+    hidden: Share = Field(0.3, description="share of the patterns with a missing centre")
+    radius: tuple[float, float] = Field((0.5, 5.5), description="its least and most radius, pixels of the grid")
+    dead: Share = Field(0.3, description="share of the patterns with dead pixels")
+    most_dead: Share = Field(0.02, description="the most of their pixels that are dead")
+
+
 class TrainingSpec(_Table):
     """The ``[training]`` table."""
 
@@ -87,7 +123,8 @@ class TrainingSpec(_Table):
     losses: dict[LossName, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="losses and their weights")
     earlier: float = Field(0.3, ge=0, le=1, description="weight of the objects before each projection, beside the last")
     jacobian: float = Field(0.0, ge=0, description="weight of the Jacobian's mean square per output, eq. 2.2")
-    flawed: bool = Field(False, description="photon noise, a missing centre and dead pixels in some of the patterns")
+    variety: Variety = Variety()
+    flaws: Flaws | None = Field(None, description="what ails the patterns; None: nothing does")
     batch_size: int = Field(gt=0)
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")

@@ -74,7 +74,7 @@ class View:
         return _resized(_resized(patterns, self.kept, fourier=False), self.target, fourier=True)
 
     def widen(self, objects: Tensor) -> Tensor:
-        """Bring objects ``[batch, *target]``, centred, to the measurement's grid by Fourier interpolation."""
+        """Bring centred objects ``[batch, *target]`` to the measurement's grid; their far field stays."""
         if self.grid == self.kept == self.target:
             return objects
         dims = grid_dims(objects)

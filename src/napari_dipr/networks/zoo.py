@@ -25,7 +25,7 @@ FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "mo
 # Names further folders of models, separated as in PATH.
 VARIABLE = "NAPARI_DIPR_MODELS"
 # A pattern that differs more from its mirror image, relative to both, is none of a real object.
-ASYMMETRY = 0.05
+ASYMMETRY = 0.02
 
 
 def folders() -> tuple[Path, ...]:

@@ -73,8 +73,8 @@ class Training(lightning.LightningModule):
         number = step * self.trainer.world_size + self.global_rank
         objects, generator = self.draw(number, self.device)
         batch = measure(objects, self.spec.network.grid)
-        if t.flawed:
-            batch = flawed(batch, generator)
+        if t.flaws is not None:
+            batch = flawed(batch, t.flaws, generator)
         features = self.network.features(batch.intensities)
         if t.jacobian:
             features.requires_grad_()

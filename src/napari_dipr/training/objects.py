@@ -89,7 +89,7 @@ def source(spec: ModelSpec, folder: Path | None = None) -> Draw:
 
         def draw(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
             random = generator(number, device)
-            return simulated.draw(t.batch_size, window, simulated.HARD, random), random
+            return simulated.draw(t.batch_size, window, t.variety, random), random
 
         return draw
     images = fashion_mnist("train", folder)

@@ -4,11 +4,11 @@ Everything is drawn in batches, on the device of the generator that is given.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from napari_dipr.networks.spec import Variety
 from napari_dipr.physics.fourier import backward, batchwise, centre_window, forward, grid_dims
 
 # Half-spaces that bound a polygon, at most.
@@ -17,44 +17,8 @@ FACES = 12
 PARTS = 5
 
 
-@dataclass(frozen=True)
-class Variety:
-    """What objects are drawn.
-
-    Attributes
-    ----------
-    extent
-        Least and most diameter of the ball that an object is cut from, in windows: what reaches out of it is cut off.
-    phase
-        Standard deviation of the phase, radians: least and most of a uniform draw.
-    strong, flat
-        Shares of the objects that have up to twice the most of ``phase``, and none at all.
-    texture
-        The most that the amplitude varies, relative to its mean; half of the objects have some.
-    soft
-        The most that an edge is wide, pixels; half of the objects have such edges.
-    shapes
-        Chances of a polygon, a blob and a cluster.
-    hollow
-        Share of the objects that a ball is cut out of.
-    fine
-        Share of the objects that are drawn on half the pixel and then band-limited, as a pattern's edge does.
-    """
-
-    extent: tuple[float, float] = (0.35, 1.2)
-    phase: tuple[float, float] = (0.0, 1.5)
-    strong: float = 0.2
-    flat: float = 0.2
-    texture: float = 0.6
-    soft: float = 1.5
-    shapes: tuple[float, float, float] = (0.5, 0.25, 0.25)
-    hollow: float = 0.1
-    fine: float = 0.5
-
-
-# Everything a network is trained for; and plain polygons and blobs.
-HARD = Variety()
-CLEAN = Variety((0.35, 1.0), strong=0, flat=0, texture=0, soft=0, shapes=(0.5, 0.5, 0), hollow=0, fine=0)
+# Plain polygons and blobs, to test with.
+CLEAN = Variety(extent=(0.35, 1.0), strong=0, flat=0, texture=0, soft=0, shapes=(0.5, 0.5, 0), hollow=0, fine=0)
 
 
 def draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch.Generator) -> Tensor:
