@@ -117,8 +117,9 @@ def _row(
         alone.append(Outcome(answer.objects.cpu(), support.cpu(), ffts=0))
         seconds += time.perf_counter() - began
         problem = Problem(intensities.sqrt(), measured)
-        refined.append(_refined(problem, start_from(problem, answer.objects, support)))
-        exact.append(_refined(problem, random_start(problem, true_support(truth), seed + first)))
+        follow = ShrinkWrap(threshold=spec.proposal.shrinkwrap)
+        refined.append(_refined(problem, start_from(problem, answer.objects, support), follow))
+        exact.append(_refined(problem, random_start(problem, true_support(truth), seed + first), follow))
         answers.append(answer)
         progress(min(first + size, len(batch.intensities)))
     truth, window = (
@@ -140,8 +141,8 @@ def _row(
     }
 
 
-def _refined(problem: Problem, start: State) -> Outcome:
-    end = solve(problem, Recipe.parse(RECIPE, shrinkwrap=ShrinkWrap()), start)
+def _refined(problem: Problem, start: State, shrinkwrap: ShrinkWrap) -> Outcome:
+    end = solve(problem, Recipe.parse(RECIPE, shrinkwrap=shrinkwrap), start)
     return Outcome(end.object.cpu(), end.support.cpu(), end.ffts)
 
 

@@ -1,10 +1,11 @@
 """What a model is: the tables of its ``model.toml``. Reading them needs no torch."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_dipr.errors import ModelError, in_words
 
@@ -73,6 +74,9 @@ class ProposalDefaults(_Table):
     median: Literal[1, 3, 5, 7, 9] = Field(1, description="side of the median filter, pixels; 1 for none")
     sigma: float = Field(0.7, ge=0, le=5, description="standard deviation of the smoothing, pixels")
     threshold: float = Field(0.1, gt=0, lt=1, description="share of the maximum that is inside")
+    shrinkwrap: float = Field(
+        0.2, gt=0, lt=1, description="threshold of shrink-wrap that suits its objects; uneven ones want a lower one"
+    )
 
 
 LossName = Literal[
@@ -83,13 +87,23 @@ LossName = Literal[
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= pair[0] <= pair[1] < math.inf:
+        raise ValueError(f"the least and the most must be numbers from 0 on, in this order, not {pair}")
+    return pair
+
+
+# The least and the most of something.
+Bounds = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
 class Variety(_Table):
     """The ``[training.variety]`` table: what simulated objects are drawn."""
 
-    extent: tuple[float, float] = Field(
+    extent: Bounds = Field(
         (0.35, 1.2), description="least and most diameter of the ball that an object is cut from, in windows"
     )
-    phase: tuple[float, float] = Field(
+    phase: Bounds = Field(
         (0.0, 1.5), description="least and most standard deviation of the phase, radians; drawn uniformly"
     )
     strong: Share = Field(0.2, description="share of the objects that have up to twice the most of phase")
@@ -109,11 +123,17 @@ class Flaws(_Table):
     """The ``[training.flaws]`` table: what ails the simulated patterns."""
 
     noisy: Share = Field(0.7, description="share of the patterns with photon noise")
-    photons: tuple[float, float] = Field((1e4, 1e9), description="least and most photons in a pattern; by decades")
+    photons: Bounds = Field((1e4, 1e9), description="least and most photons in a pattern, 1 and more; by decades")
     hidden: Share = Field(0.3, description="share of the patterns with a missing centre")
-    radius: tuple[float, float] = Field((0.5, 5.5), description="its least and most radius, pixels of the grid")
+    radius: Bounds = Field((0.5, 5.5), description="its least and most radius, pixels of the grid")
     dead: Share = Field(0.3, description="share of the patterns with dead pixels")
     most_dead: Share = Field(0.02, description="the most of their pixels that are dead")
+
+    @model_validator(mode="after")
+    def _some_photons(self) -> "Flaws":
+        if self.photons[0] < 1:
+            raise ValueError(f"a pattern has a photon at least, not {self.photons[0]:g}")
+        return self
 
 
 class TrainingSpec(_Table):
