@@ -178,6 +178,15 @@ def test_shrink_wrap_looks_at_what_rrr_has_inside_the_support(planted, monkeypat
     assert torch.equal(wrapped.object, solve(problem, Recipe.parse("rrr*20"), start).object)  # its iterate is kept
 
 
+def test_a_later_stage_that_beta_does_not_fit_keeps_its_own(planted):
+    problem, _, support = planted((12, 12))
+    recipe = Recipe.parse("hio*2 + raar*2 + er*1 + dm*1")
+    steps = run(problem, recipe, random_start(problem, support), interval=0)
+    seen, end = every_iterate(steps, lambda i: Controls(beta=1.5) if i.iteration == 1 else None)
+    assert [i.stage for i in seen] == ["hio*2", "hio(beta=1.5)*2", "raar*2", "raar*2", "er*1", "dm(beta=1.5)*1"]
+    assert end.ended == "all iterations done"
+
+
 @pytest.mark.parametrize("beta", [-1.0, 0.0, 5.0, math.nan])
 def test_a_beta_out_of_bounds_is_refused(planted, beta):
     problem, _, support = planted((12, 12))
