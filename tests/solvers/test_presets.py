@@ -38,10 +38,10 @@ def test_thorough_searches_in_turns_and_ends_with_the_likelihood_that_the_data_a
 def test_auto_chooses_by_noise_and_by_what_is_known_of_the_object():
     clean = Problem(torch.rand(1, 24, 24) + 0.1)
     noisy = Problem(counts(1e3).sqrt())
-    assert stages("auto", problem=clean) == "hio*970 + er*30"
+    assert stages("auto", problem=clean) == "hio*900 + er*100"
     assert stages("auto", problem=noisy) == "(hio*235 + raar*235)*2 + er*30 + gaussian*30"
     assert "poisson" in str(Recipe.parse("auto", problem=Problem(noisy.amplitudes, photons=1.0)))
-    assert stages("auto", problem=Problem(noisy.amplitudes, positive=True)) == "hio*970 + er*30"
+    assert stages("auto", problem=Problem(noisy.amplitudes, positive=True)) == "hio*900 + er*100"
     assert Recipe.parse("auto", problem=clean).settling is not None
     assert Recipe.parse("auto; settling(patience=40)", problem=clean).settling.patience == 40
 

@@ -370,6 +370,17 @@ def test_a_search_that_no_longer_improves_ends_and_says_so(planted):
     assert end.iterations < 2000
 
 
+def test_what_is_far_from_explained_is_searched_on_though_nothing_improves(planted):
+    problem, _, support = planted((24, 24))
+    other = Problem(problem.amplitudes * (1 + 0.5 * torch.rand(1, 24, 24, generator=torch.Generator().manual_seed(1))))
+    start = random_start(other, support)
+    ends = [solve(other, Recipe.parse(f"raar*900; settling(patience=60,hopeful={h})"), start) for h in (1, 1e-6)]
+    assert "has not improved" in ends[0].ended
+    assert ends[0].iterations < 900
+    assert ends[1].ended == "all iterations done"
+    assert ends[1].iterations == 900
+
+
 def test_where_pixels_are_held_back_they_decide(planted):
     problem, _, support = planted((24, 24))
     held = Problem(problem.amplitudes * (1 + 0.3 * torch.rand(1, 24, 24))).holding_out(0.1, 1)

@@ -53,6 +53,9 @@ class Settling(BaseModel):
     patience: int = Field(100, ge=1, le=100_000, description="iterations without an improvement after which it ends")
     gain: float = Field(0.02, gt=0, lt=1, description="share by which χ² must fall to count as an improvement")
     solved: float = Field(1e-9, ge=0, lt=1, description="χ² below which there is nothing left to improve")
+    hopeful: float = Field(
+        1, gt=0, le=1, description="χ² above which it goes on though nothing improves: something is left to explain"
+    )
 
 
 class Recipe(BaseModel):

@@ -295,6 +295,8 @@ class _Watch:
             return None
         if last.support_pixels > 0.98 * self.most:
             return f"the support ran away, only its bound holds it at {last.support_pixels:.0f} pixels"
+        if self.best > self.how.hopeful:
+            return None
         return f"χ² has not improved for {self.idle} iterations"
 
 
