@@ -9,7 +9,7 @@ The transforms are oneMKL's, which torch's builds for x86 on Linux have within t
 (DFTI) is called by its address. Where it is not to be found, or numba is not, and elsewhere than on the CPU, torch does
 the same. FFTW (by pyfftw) was as fast, but only with plans that it chooses by trying (FFTW_MEASURE): they differ from
 process to process in their rounding, and HIO makes of that another object. Plans that it does not try (FFTW_ESTIMATE)
-took 1.4 to 1.8 times as long and brought nothing.
+took 1.2 to 1.8 times as long.
 
 References
 ----------
