@@ -172,7 +172,8 @@ def test_provenance_holds_all_that_made_a_result(tmp_path):
     told = read_provenance(paths["amplitude"])
     assert told["measurement"]["source"] == measurement.source
     assert told["measurement"]["history"] == list(measurement.history)
-    assert told["recipe"]["text"] == "hio(beta=0.8)*20 + er*5"
+    assert told["recipe"]["text"] == "hio(beta=0.8)*20 + er*5; shrinkwrap(every=10)"
+    assert Recipe.parse(told["recipe"]["text"]) == recipe
     read_back = {key: told["recipe"][key] for key in ("stages", "shrinkwrap")}
     assert Recipe.model_validate(read_back) == recipe
     assert told["start"] == {

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from napari_dipr.physics.fourier import forward
+from napari_dipr.solvers import magnitudes
 from napari_dipr.solvers.problem import Problem
 
 Planted = tuple[Problem, Tensor, Tensor]
@@ -35,7 +36,7 @@ def planted() -> Callable[..., Planted]:
 
 @pytest.fixture
 def transforms(monkeypatch) -> list[str]:
-    """Every Fourier transform that torch is asked for, as it is asked for."""
+    """Every Fourier transform of whole arrays that torch or oneMKL is asked for, as it is asked for."""
     calls: list[str] = []
 
     def counted(name):
@@ -49,4 +50,12 @@ def transforms(monkeypatch) -> list[str]:
 
     for name in ("fftn", "ifftn", "fft2", "ifft2", "rfftn", "irfftn"):
         monkeypatch.setattr(torch.fft, name, counted(name))
+    project = magnitudes.project_magnitude
+
+    def two(problem, x):
+        y = project(problem, x)
+        calls.extend([] if y is None else ["there", "back"])
+        return y
+
+    monkeypatch.setattr(magnitudes, "project_magnitude", two)
     return calls

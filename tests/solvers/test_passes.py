@@ -345,9 +345,9 @@ def test_without_numba_a_recipe_runs_and_ends_at_the_same(planted, tmp_path):
 
 def test_loops_are_used_on_the_cpu_for_plain_tensors_alone():
     x = torch.zeros(1, 4, 4)
-    assert passes._compiled(x) is loops
-    assert passes._compiled(torch.nn.Parameter(x)) is None
-    assert passes._compiled(x.to("meta")) is None
+    assert passes.compiled(x) is loops
+    assert passes.compiled(torch.nn.Parameter(x)) is None
+    assert passes.compiled(x.to("meta")) is None
 
 
 def test_a_start_in_another_memory_order_goes_as_one_in_the_usual(planted):
@@ -383,7 +383,7 @@ grow(np.zeros(100))  # as napari does when it draws labels before torch, and wit
 import torch
 from napari_dipr.solvers import passes
 f = passes.impose_magnitude(torch.ones(1, 4, 4, dtype=torch.complex64), torch.full((1, 4, 4), 3.0))
-print(numba.threading_layer(), passes._compiled(f), float(f.abs().max()))
+print(numba.threading_layer(), passes.compiled(f), float(f.abs().max()))
 """
 
 

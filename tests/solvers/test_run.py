@@ -178,6 +178,15 @@ def test_shrink_wrap_looks_at_what_rrr_has_inside_the_support(planted, monkeypat
     assert torch.equal(wrapped.object, solve(problem, Recipe.parse("rrr*20"), start).object)  # its iterate is kept
 
 
+def test_a_later_stage_that_beta_does_not_fit_keeps_its_own(planted):
+    problem, _, support = planted((12, 12))
+    recipe = Recipe.parse("hio*2 + raar*2 + er*1 + dm*1")
+    steps = run(problem, recipe, random_start(problem, support), interval=0)
+    seen, end = every_iterate(steps, lambda i: Controls(beta=1.5) if i.iteration == 1 else None)
+    assert [i.stage for i in seen] == ["hio*2", "hio(beta=1.5)*2", "raar*2", "raar*2", "er*1", "dm(beta=1.5)*1"]
+    assert end.ended == "all iterations done"
+
+
 @pytest.mark.parametrize("beta", [-1.0, 0.0, 5.0, math.nan])
 def test_a_beta_out_of_bounds_is_refused(planted, beta):
     problem, _, support = planted((12, 12))
@@ -359,6 +368,17 @@ def test_a_search_that_no_longer_improves_ends_and_says_so(planted):
     end = solve(other, Recipe.parse("raar*5000 + er*5; settling(patience=60)"), random_start(other, support))
     assert "χ² has not improved for 60 iterations" in end.ended
     assert end.iterations < 2000
+
+
+def test_what_is_far_from_explained_is_searched_on_though_nothing_improves(planted):
+    problem, _, support = planted((24, 24))
+    other = Problem(problem.amplitudes * (1 + 0.5 * torch.rand(1, 24, 24, generator=torch.Generator().manual_seed(1))))
+    start = random_start(other, support)
+    ends = [solve(other, Recipe.parse(f"raar*900; settling(patience=60,hopeful={h})"), start) for h in (1, 1e-6)]
+    assert "has not improved" in ends[0].ended
+    assert ends[0].iterations < 900
+    assert ends[1].ended == "all iterations done"
+    assert ends[1].iterations == 900
 
 
 def test_where_pixels_are_held_back_they_decide(planted):

@@ -268,7 +268,7 @@ def peak_bytes_per_voxel(case: Case, real: bool) -> float:
         for _ in range(count):
             state = HIO().step(problem, state)
 
-    steps(Case((round(2 ** (14 / len(case.grid))),) * len(case.grid)), 2)  # enough for all threads
+    steps(Case((round(2 ** (15 / len(case.grid))),) * len(case.grid)), 2)  # enough for all threads, and not SMALL
     release_memory()
     # The peak so far may be an import's: begin anew.
     Path("/proc/self/clear_refs").write_text("5")

@@ -13,7 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
 
 from napari_dipr.solvers.passes import LEAST
 
@@ -183,3 +185,65 @@ def count_above(values: Any, levels: Any) -> Any:
                 count += np.int32(piece[i] > level)
             counts[k, j] = count
     return counts.reshape(batch, pieces, levels.shape[1]).sum(1)
+
+
+@intrinsic  # by its address, which a compiled loop that is kept on disk must not have in it
+def _compute(context: Any, function: Any, handle: Any, source: Any, target: Any) -> Any:
+    """Call oneMKL's ``function`` with a transform and the addresses of what it takes and where the result goes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.IntType(64), [pointer], var_arg=True)
+        call, *pointers = arguments
+        return builder.call(builder.inttoptr(call, kind.as_pointer()), [builder.inttoptr(p, pointer) for p in pointers])
+
+    return types.int64(*(types.intp,) * 4), generate
+
+
+@_compile
+def transform(function: Any, handle: Any, source: Any, target: Any, pieces: Any) -> None:
+    """Transform ``[lines, pixels]`` line by line, see :mod:`napari_dipr.solvers.magnitudes`."""
+    lines, first, into = source.shape[0], source.ctypes.data, target.ctypes.data
+    step, stride = source.strides[0], target.strides[0]
+    for k in prange(pieces):
+        for i in range(k * lines // pieces, (k + 1) * lines // pieces):
+            _compute(function, handle, first + i * step, into + i * stride)  # type: ignore[call-arg]
+
+
+@_compile
+def impose_on_columns(
+    there: Any, back: Any, handle: Any, f: Any, amplitudes: Any, measured: Any, scratch: Any, scale: Any
+) -> None:
+    """Give the columns of ``[batch, n, columns]`` their magnitudes, between two transforms; see the same module.
+
+    ``amplitudes`` and ``measured`` are ``[batch or 1, columns, n]``; ``scratch`` is ``[threads, columns, n and more]``.
+    """
+    batch, n, columns = f.shape
+    pieces, width, _ = scratch.shape
+    blocks = (columns + width - 1) // width
+    least = f.real.dtype.type(LEAST_POWER)
+    for k in prange(pieces):
+        near = scratch[k]
+        for block in range(k * batch * blocks // pieces, (k + 1) * batch * blocks // pieces):
+            b, first = block // blocks, (block % blocks) * width
+            count = min(width, columns - first)
+            for i in range(n):
+                row = f[b, i][first : first + count]
+                for c in range(count):
+                    near[c, i] = row[c]
+            for c in range(count):
+                column, wanted = near[c][:n], amplitudes[b % amplitudes.shape[0], first + c][:n]
+                known = None if measured is None else measured[b % measured.shape[0], first + c][:n]
+                at = column.ctypes.data
+                _compute(there, handle, at, at)  # type: ignore[call-arg]
+                for i in range(column.size):
+                    re, im = column[i].real, column[i].imag
+                    factor = scale * wanted[i] / np.sqrt(max(re * re + im * im, least))
+                    if known is not None:
+                        factor = factor if known[i] else scale
+                    column[i] = complex(re * factor, im * factor)
+                _compute(back, handle, at, at)
+            for i in range(n):
+                row = f[b, i][first : first + count]
+                for c in range(count):
+                    row[c] = near[c, i]

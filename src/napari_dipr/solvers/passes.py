@@ -44,7 +44,7 @@ def impose_magnitude(
     scale
         What all coefficients are multiplied by on the way, for the inverse transform.
     """
-    if loops := _compiled(f):
+    if loops := compiled(f):
         f = f.contiguous()
         model = None if intensities is None else _rows(intensities.expand_as(f), f)
         arrays = (_rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
@@ -62,7 +62,7 @@ def relax(y: Tensor, x: Tensor, support: Tensor, a: float, b: float, *, positive
 
     Where ``positive``, the object is real and not negative: of ``y`` the real part counts, and as outside below 0.
     """
-    if loops := _compiled(y):
+    if loops := compiled(y):
         y, inside = y.contiguous(), _rows(support.expand_as(y), y)
         arrays = (_rows(y, y), _rows(x.expand_as(y), y), inside)
         if y.is_complex():
@@ -101,7 +101,7 @@ def misfits(
     weights
         ``[last axis]``: for how many pixels one of that column stands. None: for itself.
     """
-    if loops := _compiled(f):
+    if loops := compiled(f):
         model = None if intensities is None else _rows(intensities.expand_as(f), f)
         columns = None if weights is None else weights.numpy()
         arrays = (_rows(f, f), _rows(amplitudes.expand_as(f), f), _rows(measured, f), model)
@@ -123,12 +123,12 @@ def misfits(
 
 def count_above(values: Tensor, levels: Tensor) -> Tensor:
     """Return how many of real values ``[batch, n]`` exceed each of the levels ``[batch, k]``, as ``[batch, k]``."""
-    if loops := _compiled(values):
+    if loops := compiled(values):
         return torch.from_numpy(loops.call(loops.count_above, values.contiguous().numpy(), levels.contiguous().numpy()))
     return torch.stack([(values > level.unsqueeze(1)).sum(1) for level in levels.unbind(1)], 1)
 
 
-def _compiled(x: Tensor) -> Any:
+def compiled(x: Tensor) -> Any:
     """Return the module of compiled loops, where they can serve this tensor."""
     global _loops
     if x.device.type != "cpu" or type(x) is not Tensor or _loops is False:

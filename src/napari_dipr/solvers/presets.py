@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Above this share of measured pixels without a photon, noise decides how good a reconstruction can be.
 EMPTY = 0.01
+# χ² of objects that explain a pattern without noise all but for their support's edge, nmse .002 and less.
+EXPLAINED = 1e-4
 
 
 def _of(*stages: tuple[Any, int], **beside: Any) -> Recipe:
@@ -60,11 +62,12 @@ def auto(iterations: int = 1000, problem: "Problem | None" = None, **options: fl
     """
     if options:
         raise RecipeError(f"auto chooses by itself: leave out {', '.join(options)}.")
+    noisy = problem is None or _is_noisy(problem)
+    if problem is not None and (problem.real or not noisy):
+        # HIO may rest for long before it finds its way; where noise is no excuse, χ² tells whether it has.
+        settling = Settling(patience=200, hopeful=1 if noisy else EXPLAINED)
+        return hio(iterations).model_copy(update={"settling": settling})
     polish = min(30, iterations // 10)
-    clean = problem is not None and (problem.real or not _is_noisy(problem))
-    if clean:
-        # HIO may rest for long before it finds its way where no noise disturbs it.
-        return _of((HIO(), iterations - polish), (ER(), polish), settling=Settling(patience=200))
     turn = (iterations - 2 * polish) // 4
     search = ((HIO(), turn), (RAAR(), turn))
     rest = iterations - 4 * turn - polish

@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_dipr.errors import MeasurementError, SupportError
 from napari_dipr.measurement import Measurement
 from napari_dipr.physics.fourier import backward_unscaled, batchwise, coherence_of, forward, grid_dims, mirrored
+from napari_dipr.solvers import magnitudes
 from napari_dipr.solvers.free import FreePixels
 from napari_dipr.solvers.passes import impose_magnitude, misfits
 
@@ -209,12 +210,25 @@ class Problem:
 
         With partial coherence the factor is ``A/√(|F|² ⊗ PSF)``.
         """
+        if (y := magnitudes.project_magnitude(self, x)) is not None:
+            return y
         f = self.forward(x)
         model = self.blurred(f)
         if model is not None:  # below what rounding leaves there is no intensity to divide by
             model = torch.maximum(model, BLUR_FLOOR * model.amax(grid_dims(f), True))
         f = impose_magnitude(f, self.amplitudes, self.measured, model, scale=self._scale)
         return self._backward_unscaled(f)
+
+    @cached_property
+    def by_columns(self) -> tuple[Tensor, Tensor | None]:
+        """Amplitudes and what is measured as ``[batch or 1, columns, n]``, n the grid's first side."""
+        n, columns = self.amplitudes.shape[1], self.amplitudes[0, 0].numel()
+        laid_out = [
+            None if values is None else values.reshape(-1, n, columns).transpose(1, 2).contiguous()
+            for values in (self.amplitudes, self.measured)
+        ]
+        assert laid_out[0] is not None
+        return laid_out[0], laid_out[1]
 
     @property
     def projection_ffts(self) -> int:

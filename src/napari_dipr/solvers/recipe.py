@@ -38,9 +38,7 @@ class Stage(BaseModel):
 
     def __str__(self) -> str:
         """Return the compact text, such as ``hio(beta=0.8)*300``."""
-        changed = self.algorithm.model_dump(exclude={"name"}, exclude_defaults=True)
-        options = ",".join(f"{key}={value}" for key, value in changed.items())
-        return f"{self.algorithm.name}{f'({options})' if options else ''}*{self.iterations}"
+        return f"{_written(self.algorithm.name, self.algorithm)}*{self.iterations}"
 
 
 class Settling(BaseModel):
@@ -55,6 +53,9 @@ class Settling(BaseModel):
     patience: int = Field(100, ge=1, le=100_000, description="iterations without an improvement after which it ends")
     gain: float = Field(0.02, gt=0, lt=1, description="share by which χ² must fall to count as an improvement")
     solved: float = Field(1e-9, ge=0, lt=1, description="χ² below which there is nothing left to improve")
+    hopeful: float = Field(
+        1, gt=0, le=1, description="χ² above which it goes on though nothing improves: something is left to explain"
+    )
 
 
 class Recipe(BaseModel):
@@ -85,8 +86,15 @@ class Recipe(BaseModel):
         return sum(stage.iterations for stage in self.stages)
 
     def __str__(self) -> str:
-        """Return the compact text, such as ``hio*300 + er*50``."""
-        return _compact([str(stage) for stage in self.stages])
+        """Return the compact text with all that it takes to read the recipe back: ``hio*300 + er*50; shrinkwrap``."""
+        parts = [_compact([str(stage) for stage in self.stages])]
+        for name in BESIDE:
+            options = getattr(self, name)
+            if options is not None:
+                parts.append(_written(name, options))
+            elif type(self).model_fields[name].default is not None:  # whoever reads it may have one at hand
+                parts.append(f"no {name}")
+        return "; ".join(parts)
 
     @classmethod
     def parse(
@@ -107,7 +115,8 @@ class Recipe(BaseModel):
             One of :data:`~napari_dipr.solvers.presets.PRESETS`, or stages joined by ``+``: ``name*iterations`` with
             options in brackets where they are not the defaults, such as ``hio(beta=0.8)*300 + er*50``. A group in
             brackets is repeated: ``(raar*80 + er*20)*5``. What works beside them may follow after semicolons:
-            ``hio; shrinkwrap(threshold=0.1); coherence; settling``, and then counts instead of the arguments.
+            ``hio; shrinkwrap(threshold=0.1); coherence; settling``, or ``no shrinkwrap``, and then counts instead of
+            the arguments.
         iterations
             Iterations of a preset in all, of ``auto`` at most; None for its own. The text states its own.
         shrinkwrap, coherence
@@ -170,7 +179,7 @@ class Recipe(BaseModel):
 BESIDE: dict[str, Any] = {"shrinkwrap": ShrinkWrap, "coherence": PartialCoherence, "settling": Settling}
 
 _STAGE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*\*\s*(?P<iterations>\d{1,9})\s*")
-_BESIDE = re.compile(r"\s*(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*")
+_BESIDE = re.compile(r"\s*(?P<no>no\s+)?(?P<name>\w+)\s*(\((?P<options>[^()]*)\))?\s*")
 _GROUP = re.compile(r"\s*\((?P<stages>.*)\)\s*\*\s*(?P<times>\d{1,9})\s*")
 
 
@@ -190,6 +199,13 @@ def _stages(text: str, depth: int = 0) -> list[Stage]:
         if len(found) > MOST_STAGES:
             raise RecipeError(f"The recipe has more than {MOST_STAGES} stages.")
     return found
+
+
+def _written(name: str, options: BaseModel) -> str:
+    """Write a name with the options that are not the defaults."""
+    changed = options.model_dump(exclude={"name"}, exclude_defaults=True)
+    inner = ",".join(f"{key}={value}" for key, value in changed.items())
+    return f"{name}({inner})" if inner else name
 
 
 def _parts(text: str) -> list[str]:
@@ -238,8 +254,13 @@ def _beside(text: str) -> tuple[str, Any]:
     match = _BESIDE.fullmatch(text)
     if match is None or match["name"] not in BESIDE:
         raise RecipeError(
-            f"The recipe's part {text.strip()!r} was not understood. After the stages may stand {', '.join(BESIDE)}."
+            f"The recipe's part {text.strip()!r} was not understood. After the stages may stand {', '.join(BESIDE)}, "
+            "each with no before it to leave it out."
         )
+    if match["no"] and match["options"] is not None:
+        raise RecipeError(f"The recipe's part {text.strip()!r} has options for what shall not be.")
+    if match["no"]:
+        return match["name"], None
     options = _options(text, match["options"])
     with _explained(text):
         return match["name"], BESIDE[match["name"]](**options)

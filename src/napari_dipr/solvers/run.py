@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,7 +46,8 @@ class Controls:
         What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is.
         These pixels are pinned: shrink-wrap will not undo them.
     beta
-        Feedback of the algorithms that have one, from now on and in later stages.
+        Feedback of the algorithms that have one, from now on and in later stages; one that it does not fit (HIO takes
+        up to 2, RAAR up to 1) keeps its own.
     stop
         End the run after this iteration, with what there is.
     """
@@ -184,7 +186,10 @@ def run(
         if before is not None:
             same = type(before) is type(stage.algorithm)
             state = replace(state, object=state.object if same else before.estimate(problem, state), memory=None)
-        before, stage = stage.algorithm, _with_beta(stage, beta)
+        before = stage.algorithm
+        # Nobody asked this algorithm for it: its bounds are no reason to end the run.
+        with suppress(RecipeError):
+            stage = _with_beta(stage, beta)
         watch = None if recipe.settling is None or not before.searches else _Watch(recipe, start.support)
         for left in reversed(range(stage.iterations)):
             state = stage.algorithm.step(problem, state)
@@ -290,6 +295,8 @@ class _Watch:
             return None
         if last.support_pixels > 0.98 * self.most:
             return f"the support ran away, only its bound holds it at {last.support_pixels:.0f} pixels"
+        if self.best > self.how.hopeful:
+            return None
         return f"χ² has not improved for {self.idle} iterations"
 
 

@@ -59,8 +59,8 @@ class RefinePanel(QWidget):
             value="(hio*90 + raar*90)*3 + er*60; shrinkwrap(threshold=0.2)",
             label="recipe",
             tooltip="Stages NAME*ITERATIONS joined by +, of er, hio, raar, dm, rrr, alm, detwin, poisson and gaussian, "
-            "with options in brackets: hio(beta=0.8)*300 + er*50. After semicolons shrinkwrap(...), coherence(...) and "
-            "settling(...)",
+            "with options in brackets: hio(beta=0.8)*300 + er*50. After semicolons shrinkwrap(...) or no shrinkwrap, "
+            "coherence(...) and settling(...)",
         )
         self.beta = number_for(HIO, "beta", "β")
         self.start = ComboBox(choices=[], label="start from", tooltip="The first object")
