@@ -106,14 +106,14 @@ def test_figures_on_stdout_are_all_that_is_there(tmp_path):
 @pytest.mark.skipif(not model_names(), reason="no trained model is here yet")
 def test_a_fitting_model_is_taken_where_nothing_is_said(tmp_path):
     figures = reconstruct(tmp_path)
-    assert figures["support_from"] == "model passive-fashion"
+    assert figures["support_from"] == "model unrolled-fashion"
     assert figures["nmse"] < 0.3
     told = read_provenance(figures["outputs"]["phase"])
-    assert told["start"]["model"]["name"] == "passive-fashion"
+    assert told["start"]["model"]["name"] == "unrolled-fashion"
     assert len(told["start"]["model"]["sha256"]) == 64
-    assert told["start"]["model"]["threshold"] == describe_model("passive-fashion").proposal.threshold
+    assert told["start"]["model"]["threshold"] == describe_model("unrolled-fashion").proposal.threshold
     assert told["start"]["seed"] is None
-    assert reconstruct(tmp_path, "--model", "passive-fashion")["chi2"] == figures["chi2"]
+    assert reconstruct(tmp_path, "--model", "unrolled-fashion")["chi2"] == figures["chi2"]
 
 
 def test_where_no_model_fits_the_autocorrelation_is_taken_and_told(tmp_path):

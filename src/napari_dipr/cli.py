@@ -70,7 +70,10 @@ def reconstruct(
     input: Annotated[str, typer.Argument(help="TIFF, NPY, NPZ or HDF5 file, or a sample: sample:fashion-0 … 255.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the TIFF files.")],
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Network that proposes support and start.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Network that proposes support and start; a name or a path.", show_default=False
+        ),
     ] = None,
     support: Annotated[
         str | None,
@@ -134,8 +137,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct an object without a window.
 
-    The data are prepared in this order: mask, threshold, crop. Without --model and --support, the model that fits the
-    measurement's size proposes; where there is none, the support comes from the autocorrelation.
+    The data are prepared in this order: mask, threshold, crop. Without --model and --support, the likeliest of
+    the models that fit the measurement proposes; where none does, the support comes from the autocorrelation.
     """
     if model is not None and support is not None:
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")

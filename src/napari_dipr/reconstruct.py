@@ -14,15 +14,15 @@ from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, SolverError
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import SAMPLE, load_mask
-from napari_dipr.networks.propose import propose
-from napari_dipr.networks.zoo import fitting_model, model_names
+from napari_dipr.networks.propose import propose, suited_shrinkwrap
+from napari_dipr.networks.zoo import describe_model, fit, fitting_model, model_names
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.samples import field_window, sample
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.problem import Problem, State, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Reconstruction, run
-from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
+from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Request:
     recipe, iterations
         Of :meth:`~napari_dipr.solvers.recipe.Recipe.parse`.
     shrink_wrap, partial_coherence
-        Whether the support follows the object, and whether the light's coherence is estimated.
+        Whether the support follows the object (as suits the model), and whether the light's coherence is estimated.
     positive, real
         What is known of the object.
     free
@@ -74,7 +74,7 @@ class Request:
         return Recipe.parse(
             self.recipe,
             iterations=self.iterations,
-            shrinkwrap=ShrinkWrap() if self.shrink_wrap else None,
+            shrinkwrap=suited_shrinkwrap(self.model) if self.shrink_wrap else None,
             coherence=PartialCoherence() if self.partial_coherence else None,
             problem=problem,
         )
@@ -135,9 +135,9 @@ def fitting(measurement: "Measurement") -> tuple[str | None, str]:
     """Return the model that fits a measurement, or None, and the choice in words."""
     model = fitting_model(measurement)
     if model is not None:
-        return model, f"support and start from the model {model}, which fits the measurement's size"
+        return model, f"support and start from the model {model}: {fit(measurement, describe_model(model))}"
     there = ", ".join(model_names())
-    why = f"none of the models ({there}) fits this size" if there else "there are no models"
+    why = f"none of the models ({there}) fits" if there else "there are no models"
     return None, f"support from the autocorrelation: {why}"
 
 

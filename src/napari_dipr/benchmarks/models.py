@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_dipr.benchmarks.table1 import HIO_SHORT, Outcome, score
 from napari_dipr.device import find_device
-from napari_dipr.networks.propose import Answer, propose_all, support_of
+from napari_dipr.networks.propose import Answer, propose_all, suited_shrinkwrap, support_of
 from napari_dipr.networks.spec import Flaws, ModelSpec, Variety
 from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.zoo import describe_model, load_model, model_names
@@ -82,7 +82,7 @@ def models(
     rows = {}
     for name, spec in specs.items():
         told = lambda done, name=name: progress(name, done)  # noqa: E731
-        rows[name] = _row(load_model(name, str(where)), spec, test_batch(spec, objects, kind, where), seed, told)
+        rows[name] = _row(name, load_model(name, str(where)), test_batch(spec, objects, kind, where), seed, told)
     return {"objects": objects, "kind": kind, "models": rows}
 
 
@@ -99,8 +99,9 @@ def test_batch(spec: ModelSpec, count: int, kind: Kind, device: torch.device) ->
 
 
 def _row(
-    network: Unrolled, spec: ModelSpec, batch: Batch, seed: int, progress: Callable[[int], None]
+    name: str, network: Unrolled, batch: Batch, seed: int, progress: Callable[[int], None]
 ) -> dict[str, float | None]:
+    spec = describe_model(name)
     size = max(1, AT_ONCE // batch.intensities[0].numel())
     alone: list[Outcome] = []
     refined: list[Outcome] = []
@@ -117,7 +118,7 @@ def _row(
         alone.append(Outcome(answer.objects.cpu(), support.cpu(), ffts=0))
         seconds += time.perf_counter() - began
         problem = Problem(intensities.sqrt(), measured)
-        follow = ShrinkWrap(threshold=spec.proposal.shrinkwrap)
+        follow = suited_shrinkwrap(name)
         refined.append(_refined(problem, start_from(problem, answer.objects, support), follow))
         exact.append(_refined(problem, random_start(problem, true_support(truth), seed + first), follow))
         answers.append(answer)

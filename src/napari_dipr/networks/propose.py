@@ -21,6 +21,7 @@ from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims
 from napari_dipr.physics.metrics import chi2
+from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
 # Pixels of patterns that a network takes at a time: what fits a CPU's cache, and any card's memory.
 AT_ONCE = 400_000
@@ -112,6 +113,11 @@ def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
     objects = torch.from_numpy(proposal.object)[None]
     support = support_of(objects, how, threshold, proposal.coarseness)[0].numpy()
     return replace(proposal, support=support, threshold=threshold)
+
+
+def suited_shrinkwrap(model: str | None) -> ShrinkWrap:
+    """Return the shrink-wrap that suits what a model proposes; without a model, the usual one."""
+    return ShrinkWrap() if model is None else ShrinkWrap(threshold=describe_model(model).proposal.shrinkwrap)
 
 
 @dataclass(frozen=True)

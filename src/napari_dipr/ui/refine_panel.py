@@ -112,17 +112,19 @@ class RefinePanel(QWidget):
         algorithm, beta = ALGORITHMS[self.algorithm.value] or self.text.value, self.beta.value
         iterations = None if self.algorithm.value == WRITTEN else self.iterations.value
         shrinks, blurred = self.shrink_wrap.value, self.coherence.value
+        proposal = self.session.proposal
+        model = None if proposal is None else proposal.model
 
         def recipe(problem):  # type: ignore[no-untyped-def]  # in the worker, which is the first to need torch
+            from napari_dipr.networks.propose import suited_shrinkwrap
             from napari_dipr.solvers.coherence import PartialCoherence
             from napari_dipr.solvers.recipe import Recipe
-            from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
             options = {"beta": beta} if algorithm in WITH_BETA else {}
             return Recipe.parse(
                 algorithm,
                 iterations=iterations,
-                shrinkwrap=ShrinkWrap() if shrinks else None,
+                shrinkwrap=suited_shrinkwrap(model) if shrinks else None,
                 coherence=PartialCoherence() if blurred else None,
                 problem=problem,
                 **options,
