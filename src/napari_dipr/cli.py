@@ -71,9 +71,7 @@ def reconstruct(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the TIFF files.")],
     model: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Network that proposes support and start; a name or a path.", show_default=False
-        ),
+        typer.Option(metavar="NAME|PATH", help="Network that proposes support and start.", show_default=False),
     ] = None,
     support: Annotated[
         str | None,
