@@ -80,7 +80,7 @@ def test_other_errors_of_the_device_are_not_taken_for_a_full_memory(monkeypatch,
 
 def test_the_plan_has_what_was_asked_for():
     plan = request(recipe="raar", iterations=40).plan()
-    assert (str(plan), plan.shrinkwrap, plan.coherence) == ("raar*36 + er*4", ShrinkWrap(), None)
+    assert (str(plan), plan.shrinkwrap, plan.coherence) == ("raar*36 + er*4; shrinkwrap", ShrinkWrap(), None)
     plan = request(recipe="hio*200", shrink_wrap=False, partial_coherence=True).plan()
     assert plan.shrinkwrap is None
     assert plan.coherence is not None

@@ -316,8 +316,14 @@ def test_partial_coherence_and_free_pixels_reach_solver_curve_and_export(loaded,
     assert drawn is None or len(drawn) == 0
 
 
-def test_auto_ends_on_its_own_and_says_why(loaded, finished):
-    session, refine = loaded.session, loaded.refine
+def test_auto_ends_on_its_own_and_says_why(workflow, finished):
+    session, refine = workflow.session, workflow.refine
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((14, 16))
+    tip = (rows / 14 + columns / 16 < 1) * (1 + rng.random((14, 16))) * np.exp(1j * rng.random((14, 16)))
+    session.use(*simulate(tip))
+    session.show_support(np.abs(session.truth) > 0, "test")
+    refine.shrink_wrap.value = False
     refine.algorithm.value = "auto"
     refine.iterations.value = LONG
     refine.bar.start.click()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_dipr.measurement import Measurement
+from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
 
@@ -73,12 +73,28 @@ def test_an_empty_support_is_there_to_be_painted(workflow):
 
 
 @needs_model
-def test_propose_is_disabled_with_its_reason_on_data_of_another_size(workflow):
-    workflow.session.use(Measurement.of(np.random.default_rng(0).random((64, 80)) + 1, name="other"))
+def test_propose_is_disabled_with_its_reason_on_data_that_fit_no_model(workflow):
+    workflow.session.use(Measurement.of(np.random.default_rng(0).random((24, 28)) + 1, name="small"))
+    workflow.support.model.value = "passive-fashion"
     assert not workflow.support.propose_button.isEnabled()
     assert "72 × 72" in workflow.support.reason.text()
-    assert "64 × 80" in workflow.support.reason.text()
+    assert "24 × 28" in workflow.support.reason.text()
     assert workflow.support.autocorrelation_button.isEnabled()
+
+
+@pytest.mark.skipif("unrolled-objects-2d" not in model_names(), reason="its weights are not there")
+def test_any_picture_gets_a_proposal_on_its_own_grid_and_is_told_how_sure_it_is(workflow, idle):
+    rows, columns = np.indices((30, 44))
+    measurement, truth = simulate((rows / 30 + columns / 44 < 1) * np.exp(0.03j * rows), photons=1e7)
+    workflow.session.use(measurement, truth)
+    assert workflow.support.model.value == "unrolled-objects-2d"
+    assert "60 × 88 pixels are brought to its 72 × 72" in workflow.support.reason.text()
+    workflow.support.propose_button.click()
+    idle(lambda: workflow.session.support is not None)
+    support, proposal = workflow.session.support, workflow.session.proposal
+    assert support.shape == proposal.object.shape == (60, 88)
+    assert 0.6 < support.sum() / (np.abs(truth) > 0).sum() < 2.5
+    assert f"agree to {proposal.agreement:.0%}" in workflow.support.state.text()
 
 
 def test_propose_says_what_is_missing(workflow, monkeypatch):

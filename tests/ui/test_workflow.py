@@ -48,7 +48,7 @@ def test_the_button_that_leads_on_stands_out(workflow, idle):
     assert leading() == ["use"]
     workflow.measurement.use_button.click()
     idle(lambda: workflow.session.measurement is not None)
-    assert leading() == ["autocorrelation"]  # no model is made for 64 pixels
+    assert leading() == ["propose"]
     workflow.support.autocorrelation_button.click()
     idle(lambda: workflow.session.support is not None)
     assert leading() == ["start"]
