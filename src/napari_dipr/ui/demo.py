@@ -9,6 +9,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 from skimage.measure import label
+from skimage.morphology import disk, opening
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.app import open_gui, open_window
@@ -63,15 +64,15 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
 
 
 def _edit(support: Any) -> None:
-    """Do what a person would: brush away the islands beside the object; where there is none, a single pixel."""
+    """Do what a person would: brush away the islands beside the object, and thin spurs of its outline."""
     inside = np.asarray(support.data) > 0
     pieces = label(inside)
     largest = pieces == np.bincount(pieces[inside]).argmax()
-    islands = (
-        inside & ~largest if (inside & ~largest).any() else inside & (np.cumsum(inside).reshape(inside.shape) == 1)
-    )
+    unlikely = inside & ~opening(largest, disk(2))
+    # Something is always touched.
+    unlikely |= inside & (np.cumsum(inside).reshape(inside.shape) == 1)
     support.brush_size = 1
-    for pixel in np.argwhere(islands):
+    for pixel in np.argwhere(unlikely):
         support.paint(tuple(pixel), 0)
 
 
