@@ -1,0 +1,91 @@
+"""The figures and pictures of scan54 in networks.md: proposals on measured data, and what refinement makes of them.
+
+NAPARI_DIPR_DATA=... python docs/proposals.py
+"""
+
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+from napari_dipr.measurement import Measurement
+from napari_dipr.networks.propose import Proposal, propose
+from napari_dipr.physics.symmetry import find_alignment
+from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
+from napari_dipr.solvers.recipe import Recipe
+from napari_dipr.solvers.run import Reconstruction, solve
+from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+IMAGES = Path(__file__).parent / "images"
+FRAMES = (93, 96, 99, 102, 105)
+
+
+def refined(measurement: Measurement, proposal: Proposal, recipe: Recipe) -> list[Reconstruction]:
+    """Refine from the proposal, and from random phases in the autocorrelation's support (seeds 0 and 1)."""
+    problem = Problem.of(measurement)
+    support = as_support(proposal.support, problem)
+    starts = [start_from(problem, torch.from_numpy(proposal.object)[None], support)]
+    starts += [random_start(problem, autocorrelation_support(problem), seed) for seed in (0, 1)]
+    results = [solve(problem, recipe, start) for start in starts]
+    amplitudes = [result.object[0].abs() for result in results]
+    alike = [find_alignment(a, b).correlation for a, b in zip(amplitudes, amplitudes[1:] + amplitudes[:1], strict=True)]
+    print(f"{measurement.name}: proposal χ² {proposal.chi2:.3f}, agreement {proposal.agreement:.3f}, ", end="")  # noqa: T201
+    print(f"{int(proposal.support.sum())} voxels; from it, seed 0, seed 1: ", end="")  # noqa: T201
+    print([(round(float(r.chi2[0]), 4), int(r.support.sum())) for r in results], end="")  # noqa: T201
+    print(f"; alike {[round(c, 3) for c in alike]}")  # noqa: T201
+    return results
+
+
+def show(columns: list[tuple[str, list[np.ndarray]]], titles: list[str], name: str) -> None:
+    """Draw columns of pictures under their headings."""
+    figure, axes = plt.subplots(len(titles), len(columns), figsize=(2.2 * len(columns), 2.2 * len(titles)))
+    for column, (heading, pictures) in zip(axes.T, columns, strict=True):
+        for k, (ax, picture) in enumerate(zip(column, pictures, strict=True)):
+            ax.imshow(picture, cmap="gray")
+            ax.set_title("\n".join(filter(None, (heading if k == 0 else "", titles[k]))), fontsize=8)
+            ax.axis("off")
+    figure.tight_layout()
+    figure.savefig(IMAGES / name, dpi=60)
+
+
+def main() -> None:
+    """Print the figures and draw the pictures."""
+    counts = np.load(Path(os.environ["NAPARI_DIPR_DATA"]) / "scan54/stack_raw_counts.npz")["data"].astype(float)
+    middle = (slice(32, 96),) * 2
+    columns = []
+    for frame in FRAMES:
+        measurement = Measurement.of(counts[frame], zero_frequency="centre", name=f"frame {frame}")
+        measurement = measurement.thresholded(3).cropped(128)
+        proposal = propose(measurement, "unrolled-objects-2d")
+        recipe = Recipe.parse("(hio*90 + raar*90)*3 + er*60", shrinkwrap=ShrinkWrap())
+        results = refined(measurement, proposal, recipe)
+        # Symmetries hold everywhere: each result is shown as the proposal lies.
+        lying = torch.from_numpy(proposal.object)
+        shown = [find_alignment(r.object[0], lying).remove(r.object[0]).abs().numpy()[middle] for r in results]
+        pictures = [
+            np.log1p(measurement.intensities),
+            np.abs(proposal.object)[middle],
+            proposal.support[middle],
+            *shown,
+        ]
+        columns.append((f"frame {frame}", pictures))
+    show(columns, ["pattern", "network", "its support", "refined from it", "seed 0", "seed 1"], "scan54-proposals.png")
+
+    volume = Measurement.of(counts, zero_frequency="centre", name="scan54").thresholded(3).cropped(128)
+    proposal = propose(volume, "unrolled-objects-3d")
+    results = refined(volume, proposal, Recipe.parse("raar*450 + er*50; shrinkwrap(threshold=0.1)"))
+    lying = torch.from_numpy(proposal.object)
+    arrays = {"network": np.abs(proposal.object), "its support": proposal.support.astype(float)}
+    for heading, result in zip(("refined from it", "seed 0", "seed 1"), results, strict=True):
+        arrays[heading] = find_alignment(result.object[0], lying).remove(result.object[0]).abs().numpy()
+    columns = [(heading, [array.sum(axis)[middle] for axis in range(3)]) for heading, array in arrays.items()]
+    show(columns, ["along the rocking axis", "along rows", "along columns"], "scan54-volume-proposal.png")
+
+
+if __name__ == "__main__":
+    main()
