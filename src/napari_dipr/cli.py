@@ -319,7 +319,11 @@ def models(
         table.add_column(heading)
     listed = []
     for name in zoo.model_names():
-        spec, record = zoo.describe_model(name), zoo.trained(name)
+        try:
+            spec, record = zoo.describe_model(name), zoo.trained(name)
+        except DiprError as error:
+            table.add_row(f"[bold]{escape(name)}[/]", "–", escape(str(error)))
+            continue
         words = spec.model.purpose
         if measurement is not None:
             words += f"\n{zoo.misfit(measurement, spec) or zoo.fit(measurement, spec)}"

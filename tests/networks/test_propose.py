@@ -110,6 +110,20 @@ def test_the_answer_that_explains_the_measurement_best_is_kept(models):
     torch.testing.assert_close(straight.chi2, errors, rtol=1e-4, atol=1e-6)
 
 
+def test_a_model_for_one_size_sees_small_objects_as_they_are(models):
+    picture = np.zeros((18, 18))
+    picture[8:11, 6:13] = 1
+    measurement, _ = simulate(picture)
+    path = models / "tiny" / "model.toml"
+    assert propose(measurement, "tiny", device="cpu").coarseness < 1
+    path.write_text(path.read_text().replace("[network]", "resampled = false\n\n[network]", 1))
+    found = propose(measurement, "tiny", device="cpu")
+    assert found.coarseness == 1
+    intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None]
+    expected = predict(load_model("tiny"), intensities)[0].numpy()
+    np.testing.assert_allclose(found.object, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("grid", [(6, 6), (6, 5), (4, 6, 5)])
 def test_the_mirror_images_are_all_different_and_each_leads_back(grid):
     x = torch.rand(2, *grid, generator=torch.Generator().manual_seed(1))

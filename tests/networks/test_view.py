@@ -114,3 +114,20 @@ def test_a_pixel_was_measured_where_most_of_what_it_is_made_of_was():
     assert everything.all()
     _, everything = View((64, 64), (80, 80), (32, 32)).narrow(intensities, torch.ones_like(measured))
     assert everything[0, :10, :10].all()
+
+
+def test_a_dead_pixel_hides_none_of_what_was_padded():
+    measured = torch.ones(1, 64, 64, dtype=torch.bool)
+    measured[:, 20, 20] = False
+    intensities = pattern(filled(8, (6, 6)), (64, 64))
+    view = View.of(intensities, (64, 64), (32, 32))
+    assert view.kept[0] > 64
+    _, found = view.narrow(intensities, measured)
+    assert found.double().mean() > 0.99
+
+
+@pytest.mark.parametrize("side", [32, 512])
+def test_a_pattern_that_shows_nothing_is_not_blown_up(side):
+    view = View.of(torch.ones(1, side, side), (72, 72), (36, 36))
+    assert all(kept <= max(side, 144) for kept in view.kept)
+    assert all(kept >= 36 for kept in view.kept)

@@ -184,6 +184,12 @@ def test_models_of_ones_own_are_found_by_folder_and_by_path(models, tmp_path, mo
     load_model("mine")
 
 
+def test_a_model_that_cannot_be_read_does_not_bar_the_others(models):
+    shutil.copytree(models / "tiny", models / "a-broken-one")
+    (models / "a-broken-one" / "model.toml").write_text("[model", encoding="utf-8")
+    assert fitting_model(measurement(36)) == "tiny"
+
+
 def write(models, **lines):
     path = models / "tiny" / "model.toml"
     text = path.read_text(encoding="utf-8").splitlines()

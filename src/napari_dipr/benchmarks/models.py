@@ -13,8 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from napari_dipr import samples
 from napari_dipr.benchmarks.table1 import HIO_SHORT, Outcome, score
 from napari_dipr.device import find_device
+from napari_dipr.errors import DiprError
 from napari_dipr.networks.propose import Answer, propose_all, suited_shrinkwrap, support_of
 from napari_dipr.networks.spec import Flaws, ModelSpec, Variety
 from napari_dipr.networks.unrolled import Unrolled
@@ -79,6 +81,9 @@ def models(
     """
     names, where = model_names() if names is None else names, find_device(device)
     specs = {name: describe_model(name) for name in names}
+    there = len(samples.shipped_images())
+    if objects > there and any(spec.training.objects == "fashion-mnist" for spec in specs.values()):
+        raise DiprError(f"{objects} test objects were asked for; of FashionMNIST there are {there}.")
     rows = {}
     for name, spec in specs.items():
         told = lambda done, name=name: progress(name, done)  # noqa: E731
@@ -113,7 +118,8 @@ def _row(
         measured = None if batch.measured is None else batch.measured[part]
         intensities, truth = batch.intensities[part], batch.truth[part]
         began = time.perf_counter()
-        answer = propose_all(network, intensities, measured, mirrored=spec.proposal.mirrors)
+        how = {"mirrored": spec.proposal.mirrors, "resampled": spec.model.resampled}
+        answer = propose_all(network, intensities, measured, **how)
         support = support_of(answer.objects, spec.proposal, spec.proposal.threshold, answer.coarseness)
         alone.append(Outcome(answer.objects.cpu(), support.cpu(), ffts=0))
         seconds += time.perf_counter() - began

@@ -94,7 +94,8 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None].to(where)
     known = torch.from_numpy(measurement.cornered_measured())[None].to(where)
     measured = None if bool(known.all()) else known
-    answer = propose_all(load_model(model, str(where)), intensities, measured, mirrored=spec.proposal.mirrors)
+    network, resampled = load_model(model, str(where)), spec.model.resampled
+    answer = propose_all(network, intensities, measured, mirrored=spec.proposal.mirrors, resampled=resampled)
     support = support_of(answer.objects, spec.proposal, threshold, answer.coarseness)
     return Proposal(
         object=answer.objects[0].cpu().numpy(),
@@ -132,15 +133,22 @@ class Answer:
 
 @torch.inference_mode()
 def propose_all(
-    network: Unrolled, intensities: Tensor, measured: Tensor | None = None, *, mirrored: bool = True
+    network: Unrolled,
+    intensities: Tensor,
+    measured: Tensor | None = None,
+    *,
+    mirrored: bool = True,
+    resampled: bool = True,
 ) -> Answer:
     """Let a network answer to cornered patterns ``[batch, *grid]`` of any size, and to their mirror images.
 
     Of the answers that which explains the measurement best is kept. Where ``mirrored`` is False, only the answer to the
-    pattern itself can be: the others tell how sure the network is.
+    pattern itself can be: the others tell how sure the network is. Where ``resampled`` is False, the patterns have the
+    network's size and are left as they are.
     """
     filled = fill_unmeasured(intensities, measured)
-    view = View.of(filled, network.spec.grid, network.spec.window)
+    target = network.spec.grid
+    view = View.of(filled, target, network.spec.window) if resampled else View(target, target, target)
     seen, known = view.narrow(filled, measured)
     amplitudes = seen.sqrt()
     images, errors = [], []
@@ -152,7 +160,7 @@ def propose_all(
         errors.append(chi2(forward(found), amplitudes, known))
     stacked, error = torch.stack(images), torch.stack(errors)
     best = error.argmin(0) if mirrored else torch.zeros_like(error[0], dtype=torch.long)
-    kept = stacked[best, torch.arange(len(seen))]
+    kept = stacked[best, torch.arange(len(seen), device=best.device)]
     objects = _of_energy(view.widen(torch.fft.fftshift(kept, grid_dims(kept))), filled)
     return Answer(objects, error.gather(0, best[None])[0], _agreement(stacked, kept), view.coarseness)
 
@@ -197,9 +205,10 @@ def predict(network: Unrolled, intensities: Tensor, measured: Tensor | None = No
     They are scaled to the measured energy; the network alone gets it right only roughly.
     """
     size = max(1, AT_ONCE // intensities[0].numel())
-    masks = [None] * len(intensities) if measured is None else measured.split(size)
-    parts = [network.on_grid(part, mask) for part, mask in zip(intensities.split(size), masks, strict=False)]
-    return _of_energy(torch.cat(parts), intensities)
+    parts = intensities.split(size)
+    masks = [None] * len(parts) if measured is None else measured.expand(intensities.shape).split(size)
+    found = [network.on_grid(part, mask) for part, mask in zip(parts, masks, strict=True)]
+    return _of_energy(torch.cat(found), intensities)
 
 
 def _of_energy(objects: Tensor, intensities: Tensor) -> Tensor:

@@ -118,12 +118,18 @@ class Variety(_Table):
         0.5, description="share drawn on half the pixel and then band-limited, as a pattern's edge does"
     )
 
+    @model_validator(mode="after")
+    def _some_shape(self) -> "Variety":
+        if not any(self.shapes):
+            raise ValueError("one of the shapes must have a chance")
+        return self
+
 
 class Flaws(_Table):
     """The ``[training.flaws]`` table: what ails the simulated patterns."""
 
     noisy: Share = Field(0.7, description="share of the patterns with photon noise")
-    photons: Bounds = Field((1e4, 1e9), description="least and most photons in a pattern, 1 and more; by decades")
+    photons: Bounds = Field((1e4, 1e9), description="least and most photons in a pattern, 100 and more; by decades")
     hidden: Share = Field(0.3, description="share of the patterns with a missing centre")
     radius: Bounds = Field((0.5, 5.5), description="its least and most radius, pixels of the grid")
     dead: Share = Field(0.3, description="share of the patterns with dead pixels")
@@ -131,8 +137,8 @@ class Flaws(_Table):
 
     @model_validator(mode="after")
     def _some_photons(self) -> "Flaws":
-        if self.photons[0] < 1:
-            raise ValueError(f"a pattern has a photon at least, not {self.photons[0]:g}")
+        if self.photons[0] < 100:
+            raise ValueError(f"a pattern of {self.photons[0]:g} photons says nothing: take 100 and more")
         return self
 
 

@@ -23,6 +23,8 @@ ABOVE_NOISE = 8.0
 FULL, SMALL, ENLARGED = 0.9, 0.3, 0.45
 # Share of a coarse pixel's weight that must have been measured.
 KNOWN = 0.5
+# Share of a pixel below which it counts as padding.
+LITTLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class View:
     def of(cls, intensities: Tensor, target: tuple[int, ...], window: tuple[int, ...]) -> "View":
         """Choose the view for patterns ``[batch, *grid]``, cornered and filled, so that the largest object fits."""
         grid, kept = tuple(intensities.shape[1:]), []
-        for n, extent, side in zip(grid, extents(intensities), window, strict=True):
+        for n, extent, side, m in zip(grid, extents(intensities), window, target, strict=True):
             share = extent / side
             wanted = FULL if share > 1 else ENLARGED if share < SMALL else share
-            # Even, and not below the window: the object's grid must hold it.
-            kept.append(n if wanted == share else max(side, 2 * round(n * wanted / share / 2)))
+            best = n if wanted == share else 2 * round(n * wanted / share / 2)
+            # Not below the window, which the object's grid must hold; and padded by little: of a flat pattern, whose
+            # object would be a single pixel, nothing is to be seen at any size.
+            kept.append(max(side, min(best, max(n, min(2 * n, 2 * m)))))
         return cls(grid, tuple(kept), target)
 
     @property
@@ -66,9 +70,10 @@ class View:
         patterns = self._resampled(intensities).clamp_min(0)
         if measured is None:
             return patterns, None
-        weight = self._resampled(measured.to(intensities.dtype).expand(intensities.shape))
+        missing = self._resampled(measured.logical_not().to(intensities.dtype).expand(intensities.shape))
         everything = self._resampled(torch.ones_like(intensities[:1]))
-        return patterns, weight > KNOWN * everything.clamp_min(1e-6)
+        # Where the pattern was padded there is nothing to miss: it counts as measured, and as 0.
+        return patterns, missing < (1 - KNOWN) * everything.clamp_min(LITTLE)
 
     def _resampled(self, patterns: Tensor) -> Tensor:
         return _resized(_resized(patterns, self.kept, fourier=False), self.target, fourier=True)

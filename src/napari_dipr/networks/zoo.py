@@ -50,8 +50,9 @@ def find_model(name: str) -> Path:
     for folder in folders():
         if name in model_names() and (folder / name / "weights.safetensors").is_file():
             return folder / name
-    if os.sep in name and (Path(name) / "weights.safetensors").is_file():
-        return Path(name)
+    own = Path(name).expanduser()
+    if len(own.parts) > 1 and (own / "weights.safetensors").is_file():
+        return own
     there = ", ".join(model_names()) or "none"
     raise ModelError(
         f"There is no model called {name!r}. The models at hand: {there}. One of your own is named by the path of its "
@@ -90,7 +91,14 @@ def fit(measurement: Measurement, spec: ModelSpec) -> str:
 
 def fitting_model(measurement: Measurement) -> str | None:
     """Return the likeliest of the models that fit a measurement, or None."""
-    fits = [(spec.model.rank, name) for name in model_names() if not misfit(measurement, spec := describe_model(name))]
+    fits = []
+    for name in model_names():
+        try:
+            spec = describe_model(name)
+        except ModelError:  # one of the user's own that cannot be read must not bar the others
+            continue
+        if misfit(measurement, spec) is None:
+            fits.append((spec.model.rank, name))
     return min(fits)[1] if fits else None
 
 

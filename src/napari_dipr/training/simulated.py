@@ -24,11 +24,11 @@ CLEAN = Variety(extent=(0.35, 1.0), strong=0, flat=0, texture=0, soft=0, shapes=
 def draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch.Generator) -> Tensor:
     """Draw objects: complex64 ``[count, *window]``, amplitudes about 1; zero outside, but for fine ones' ripples."""
     fine = round(variety.fine * count)
-    objects = _draw(count - fine, window, variety, generator)
-    if not fine:
-        return objects
-    finer = _draw(fine, tuple(2 * n for n in window), variety, generator)
-    return torch.cat((objects, _band_limited(finer, window)))
+    parts = [_draw(count - fine, window, variety, generator)] if fine < count else []
+    if fine:
+        finer = _draw(fine, tuple(2 * n for n in window), variety, generator)
+        parts.append(_band_limited(finer, window))
+    return torch.cat(parts)
 
 
 def _draw(count: int, window: tuple[int, ...], variety: Variety, generator: torch.Generator) -> Tensor:

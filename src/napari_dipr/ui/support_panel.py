@@ -8,6 +8,7 @@ from magicgui.widgets import ComboBox, FloatSlider
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
+from napari_dipr.errors import ModelError
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
 
@@ -75,7 +76,7 @@ class SupportPanel(QWidget):
         self._model_changed()
 
     def _model_changed(self, value: Any = None) -> None:
-        from napari_dipr.networks.zoo import describe_model, fit, misfit
+        from napari_dipr.networks.zoo import fit, misfit
 
         measurement, model = self.session.measurement, self.model.value
         about = ""
@@ -83,8 +84,9 @@ class SupportPanel(QWidget):
             why_not: str | None = "There is no model. Reinstall the package, or use the autocorrelation."
         elif measurement is None:
             why_not = "Load a measurement first."
+        elif not (spec := _described(model)):
+            why_not = f"{model}/model.toml does not describe a model. Take another one."
         else:
-            spec = describe_model(model)
             why_not = misfit(measurement, spec)
             about = f"{spec.model.purpose} {'' if why_not else fit(measurement, spec).capitalize() + '.'}"
             why_not = why_not and f"{why_not} Take another model, or the autocorrelation."
@@ -120,3 +122,13 @@ class SupportPanel(QWidget):
         """What the panel holds, in words."""
         support = self.session.support
         return "" if support is None else f"{int(support.sum())} px{', edited' if self.session.is_edited else ''}"
+
+
+def _described(model: str) -> Any:
+    """Return what a model is, or None where its file cannot be read."""
+    from napari_dipr.networks.zoo import describe_model
+
+    try:
+        return describe_model(model)
+    except ModelError:
+        return None
