@@ -337,7 +337,7 @@ def models(
         print(encoder.dumps(listed, indent=2))  # noqa: T201
         return
     Console(highlight=False).print(table)
-    console.print("nmse: mean error of the proposal on unseen objects; napari-dipr benchmark models has more.")
+    console.print("nmse: of plain answers to unseen clean objects; napari-dipr benchmark models has all figures.")
 
 
 @app.command()

@@ -184,9 +184,10 @@ def test_models_of_ones_own_are_found_by_folder_and_by_path(models, tmp_path, mo
     load_model("mine")
 
 
-def test_a_model_that_cannot_be_read_does_not_bar_the_others(models):
+@pytest.mark.parametrize(("file", "content"), [("model.toml", b"[model"), ("weights.safetensors", b"others")])
+def test_a_model_that_cannot_be_used_does_not_bar_the_others(models, file, content):
     shutil.copytree(models / "tiny", models / "a-broken-one")
-    (models / "a-broken-one" / "model.toml").write_text("[model", encoding="utf-8")
+    (models / "a-broken-one" / file).write_bytes(content)
     assert fitting_model(measurement(36)) == "tiny"
 
 

@@ -63,7 +63,7 @@ class About(_Table):
 
     name: str
     purpose: str
-    rank: int = Field(5, ge=1, le=9, description="place among the models that fit a measurement: lowest first")
+    rank: int = Field(5, ge=0, le=9, description="place among the models that fit a measurement: lowest first")
     resampled: bool = Field(True, description="whether patterns of other sizes may be brought to the network's grid")
 
 

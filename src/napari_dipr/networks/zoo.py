@@ -95,7 +95,8 @@ def fitting_model(measurement: Measurement) -> str | None:
     for name in model_names():
         try:
             spec = describe_model(name)
-        except ModelError:  # one of the user's own that cannot be read must not bar the others
+            _check(name, (find_model(name) / "weights.safetensors").read_bytes())
+        except (ModelError, OSError):  # one that cannot be read or was tampered with must not bar the others
             continue
         if misfit(measurement, spec) is None:
             fits.append((spec.model.rank, name))
@@ -123,6 +124,19 @@ def trained(name: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def _check(name: str, weights: bytes) -> None:
+    """Refuse weights that are not those that the model's ``trained.json`` names."""
+    expected = trained(name).get("sha256")
+    if not isinstance(expected, str):
+        raise ModelError(f"{find_model(name) / 'trained.json'} does not give the weights' checksum.")
+    found = hashlib.sha256(weights).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"The weights of {name!r} are not the ones its card speaks of: SHA-256 {found[:12]}…, expected "
+            f"{expected[:12]}…. Install the package again, or train the model anew."
+        )
+
+
 def _sides(grid: tuple[int, ...]) -> str:
     return " × ".join(map(str, grid))
 
@@ -142,15 +156,7 @@ def load_model(name: str, device: str = "cpu") -> "Unrolled":
     folder = find_model(name)
     spec = ModelSpec.read(folder / "model.toml")
     content = (folder / "weights.safetensors").read_bytes()
-    expected = trained(name).get("sha256")
-    if not isinstance(expected, str):
-        raise ModelError(f"{folder / 'trained.json'} does not give the weights' checksum.")
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise ModelError(
-            f"The weights of {name!r} are not the ones its card speaks of: SHA-256 {found[:12]}…, expected "
-            f"{expected[:12]}…. Install the package again, or train the model anew."
-        )
+    _check(name, content)
     network = spec.network.build()
     try:
         network.load_state_dict({key: value.float() for key, value in load_safetensors(content).items()})
