@@ -1,12 +1,15 @@
 """``napari-dipr benchmark``: the benchmarks as commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -182,20 +185,16 @@ def recipes(
 
 
 def _print_recipes(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        title=f"Recipes from the autocorrelation's support, seed {result['seed']}",
-        caption="nmse: symmetry-adjusted error relative to the object's energy, mean and median; solved: share of "
+    table = _table(
+        f"Recipes from the autocorrelation's support, seed {result['seed']}",
+        "nmse: symmetry-adjusted error relative to the object's energy, mean and median; solved: share of "
         "objects below .01; size: the support's pixels over the true one's; FFTs per object.",
+        ("recipe",),
+        ("nmse", "median", "solved", "χ²", "size", "iter.", "FFTs"),
+        folds=True,
     )
-    table.add_column("recipe", overflow="fold")
-    for heading in ("nmse", "median", "solved", "χ²", "size", "iter.", "FFTs"):
-        table.add_column(heading, justify="right", no_wrap=True)
     before = None
     for row in result["rows"]:
         if row["set"] != before:
@@ -219,20 +218,14 @@ def _print_recipes(result: dict[str, Any]) -> None:
 
 
 def _print_models(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        title=f"Models on {result['objects']} {result['kind']} test objects",
-        caption="nmse: symmetry-adjusted error relative to the object's energy, of the proposal, after HIO 150 + "
+    table = _table(
+        f"Models on {result['objects']} {result['kind']} test objects",
+        "nmse: symmetry-adjusted error relative to the object's energy, of the proposal, after HIO 150 + "
         "shrink-wrap + ER 30 from it, and after the same from the exact support; solved: share below .01; IoU: of the "
         "proposed support with the true one; ms: per proposal.",
+        ("model",),
+        ("nmse", "median", "IoU", "refined", "solved", "exact", "solved", "ms"),
     )
-    table.add_column("model", no_wrap=True)
-    for heading in ("nmse", "median", "IoU", "refined", "solved", "exact", "solved", "ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
     for name, row in result["models"].items():
         table.add_row(
             name,
@@ -246,21 +239,14 @@ def _print_models(result: dict[str, Any]) -> None:
 
 
 def _print_engine(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        title=f"An iteration beside its two transforms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
-        caption="×: an iteration to the transforms (into tensors that are there, and into new ones); /complex: to one "
+    table = _table(
+        f"An iteration beside its two transforms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
+        "×: an iteration to the transforms (into tensors that are there, and into new ones); /complex: to one "
         "with a complex object; B: bytes per pixel at the peak. HIO's time grows as (N log N) to the power of "
         f"{_text(result['growth_exponent'], '.2f')}.",
+        ("size", "algorithm"),
+        ("ms", "FFTs", "×", "new", "×", "/complex", "B"),
     )
-    for heading in ("size", "algorithm"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("ms", "FFTs", "×", "new", "×", "/complex", "B"):
-        table.add_column(heading, justify="right", no_wrap=True)
     for case in result["cases"]:
         table.add_row(
             case["name"],
@@ -274,21 +260,15 @@ def _print_engine(result: dict[str, Any]) -> None:
 
 
 def _print_peers(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from napari_dipr.benchmarks.peers import SAME
 
     names = list(result["cases"][0]["peers"])
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        title=f"One iteration of HIO in ms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
-        caption="×: the fastest peer's time to ours, the median over rounds. – is a peer that did not take part.",
+    table = _table(
+        f"One iteration of HIO in ms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
+        "×: the fastest peer's time to ours, the median over rounds. – is a peer that did not take part.",
+        ("size",),
+        ("ours", *names, "fastest", "×"),
     )
-    table.add_column("size", no_wrap=True)
-    for heading in ("ours", *names, "fastest", "×"):
-        table.add_column(heading, justify="right", no_wrap=True)
     for case in result["cases"]:
         table.add_row(
             case["name"],
@@ -312,20 +292,14 @@ def _print_peers(result: dict[str, Any]) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),  # all of it within 80 columns
-        title=f"FashionMNIST 36² in 72², {result['images']} test images",
-        caption="nmse: symmetry-adjusted error relative to the object's energy (0 exact, 1 nothing in common); "
+    table = _table(
+        f"FashionMNIST 36² in 72², {result['images']} test images",
+        "nmse: symmetry-adjusted error relative to the object's energy (0 exact, 1 nothing in common); "
         "solved: share of images below .01; IoU: of the support with the true one; FFTs and ms per image. The paper "
         "does not say how its error is normalised: its column is comparable only if it is relative too.",
+        ("method",),
+        ("nmse", "median", "full", "solved", "IoU", "FFTs", "ms", "paper"),
     )
-    table.add_column("method", no_wrap=True)
-    for heading in ("nmse", "median", "full", "solved", "IoU", "FFTs", "ms", "paper"):
-        table.add_column(heading, justify="right", no_wrap=True)
     for name, row in result["rows"].items():
         table.add_row(
             name,
@@ -337,6 +311,19 @@ def _print(result: dict[str, Any]) -> None:
             _text(row["paper"], ".3f"),
         )
     Console().print(table)
+
+
+def _table(title: str, caption: str, words: Sequence[str], figures: Sequence[str], *, folds: bool = False) -> "Table":
+    """Return a table within 80 columns: words on the left, folded where they may be, and figures on the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title=title, caption=caption)
+    for heading in words:
+        table.add_column(heading, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _text(value: float | None, how: str) -> str:
