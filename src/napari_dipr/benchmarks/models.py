@@ -106,7 +106,7 @@ def test_batch(spec: ModelSpec, count: int, kind: Kind, device: torch.device) ->
 def _row(
     name: str, network: Unrolled, batch: Batch, seed: int, progress: Callable[[int], None]
 ) -> dict[str, float | None]:
-    spec = describe_model(name)
+    spec, follow = describe_model(name), suited_shrinkwrap(name)
     size = max(1, AT_ONCE // batch.intensities[0].numel())
     alone: list[Outcome] = []
     refined: list[Outcome] = []
@@ -124,15 +124,12 @@ def _row(
         alone.append(Outcome(answer.objects.cpu(), support.cpu(), ffts=0))
         seconds += time.perf_counter() - began
         problem = Problem(intensities.sqrt(), measured)
-        follow = suited_shrinkwrap(name)
         refined.append(_refined(problem, start_from(problem, answer.objects, support), follow))
         exact.append(_refined(problem, random_start(problem, true_support(truth), seed + first), follow))
         answers.append(answer)
         progress(min(first + size, len(batch.intensities)))
-    truth, window = (
-        batch.truth.cpu(),
-        embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid),
-    )
+    truth = batch.truth.cpu()
+    window = embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid)
     scores = {name: score(some, truth, window) for name, some in (("", alone), ("r", refined), ("e", exact))}
     return {
         "nmse_mean": scores[""]["nmse_mean"],

@@ -7,6 +7,7 @@ weights' checksum and how the training went) and ``README.md`` (its card).
 import hashlib
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,16 +92,18 @@ def fit(measurement: Measurement, spec: ModelSpec) -> str:
 
 def fitting_model(measurement: Measurement) -> str | None:
     """Return the likeliest of the models that fit a measurement, or None."""
+    # One that cannot be read or was tampered with must not bar the others.
     fits = []
     for name in model_names():
-        try:
+        with suppress(ModelError):
             spec = describe_model(name)
+            if misfit(measurement, spec) is None:
+                fits.append((spec.model.rank, name))
+    for _, name in sorted(fits):
+        with suppress(ModelError, OSError):
             _check(name, (find_model(name) / "weights.safetensors").read_bytes())
-        except (ModelError, OSError):  # one that cannot be read or was tampered with must not bar the others
-            continue
-        if misfit(measurement, spec) is None:
-            fits.append((spec.model.rank, name))
-    return min(fits)[1] if fits else None
+            return name
+    return None
 
 
 def friedel_asymmetry(measurement: Measurement) -> float:
