@@ -19,8 +19,9 @@ from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fill import fill_unmeasured
-from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims
+from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims, mirrored
 from napari_dipr.physics.metrics import chi2
+from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
 # Pixels of patterns that a network takes at a time: what fits a CPU's cache, and any card's memory.
@@ -91,11 +92,14 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     if not 0 < threshold < 1:
         raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
-    intensities = torch.from_numpy(np.square(measurement.cornered_amplitudes()))[None].to(where)
-    known = torch.from_numpy(measurement.cornered_measured())[None].to(where)
-    measured = None if bool(known.all()) else known
-    network, resampled = load_model(model, str(where)), spec.model.resampled
-    answer = propose_all(network, intensities, measured, mirrored=spec.proposal.mirrors, resampled=resampled)
+    problem = Problem.of(measurement, device=where)
+    answer = propose_all(
+        load_model(model, str(where)),
+        problem.amplitudes.square(),
+        problem.measured,
+        mirrored=spec.proposal.mirrors,
+        resampled=spec.model.resampled,
+    )
     support = support_of(answer.objects, spec.proposal, threshold, answer.coarseness)
     return Proposal(
         object=answer.objects[0].cpu().numpy(),
@@ -177,7 +181,7 @@ class Mirror:
         if back and self.exchanged:
             array = array.transpose(*self.exchanged)
         if self.reversed:
-            array = torch.roll(torch.flip(array, self.reversed), (1,) * len(self.reversed), self.reversed)
+            array = mirrored(array, self.reversed)
         if not back and self.exchanged:
             array = array.transpose(*self.exchanged)
         return array.contiguous()

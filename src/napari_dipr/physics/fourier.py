@@ -43,9 +43,9 @@ def backward_unscaled(f: Tensor) -> Tensor:
     return torch.fft.ifftn(f, dim=grid_dims(f), norm="forward")
 
 
-def mirrored(pattern: Tensor) -> Tensor:
-    """Return a pattern ``[batch, *grid]`` with −q in place of q."""
-    dims = grid_dims(pattern)
+def mirrored(pattern: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+    """Return cornered ``[batch, *grid]`` with −q in place of q, along some dimensions of it or (None) along all."""
+    dims = grid_dims(pattern) if dims is None else dims
     return torch.roll(torch.flip(pattern, dims), (1,) * len(dims), dims)
 
 
@@ -89,17 +89,22 @@ def autocorrelation(intensities: Tensor) -> Tensor:
     return backward(intensities.to(torch.promote_types(intensities.dtype, torch.complex64)))
 
 
-def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """Smooth real ``[batch, *grid]`` with a periodic Gaussian of standard deviation ``sigma`` pixels."""
-    if sigma <= 0:
+def gaussian_blur(x: Tensor, sigma: float | Tensor) -> Tensor:
+    """Smooth real ``[batch, *grid]`` with a periodic Gaussian of standard deviation ``sigma`` pixels.
+
+    Of all samples, or ``[batch]`` of each.
+    """
+    if isinstance(sigma, Tensor):
+        sigma = batchwise(sigma, x)
+    elif sigma <= 0:
         return x
     dims = grid_dims(x)
     f = torch.fft.rfftn(x, dim=dims)
     for dim in dims:
         n = x.shape[dim]
         q = (torch.fft.rfftfreq if dim == dims[-1] else torch.fft.fftfreq)(n, device=x.device, dtype=x.dtype)
-        gain = torch.exp(-2 * (torch.pi * sigma * q) ** 2)
-        f = f * gain.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
+        q = q.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
+        f = f * torch.exp(-2 * (torch.pi * sigma * q) ** 2)
     return torch.fft.irfftn(f, s=x.shape[1:], dim=dims)
 
 

@@ -4,6 +4,8 @@ Both figures use measured pixels only. The object should be inside its support: 
 little about the solution it holds.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,17 +14,20 @@ from napari_dipr.physics.fourier import grid_dims
 
 def chi2(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
     """Return ``Σ(|F|−A)²/ΣA²`` for coefficients and amplitudes of ``[batch, *grid]``."""
-    return _relative(torch.square, f, amplitudes, measured)
+    return relative_difference(torch.square, f.abs(), amplitudes, measured)
 
 
 def r_factor(f: Tensor, amplitudes: Tensor, measured: Tensor | None = None) -> Tensor:
     """Return the R-factor ``Σ||F|−A|/ΣA`` for coefficients and amplitudes of ``[batch, *grid]``."""
-    return _relative(torch.abs, f, amplitudes, measured)
+    return relative_difference(torch.abs, f.abs(), amplitudes, measured)
 
 
-def _relative(norm, f: Tensor, amplitudes: Tensor, measured: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
-    misfit, scale = norm(f.abs() - amplitudes), norm(amplitudes)
+def relative_difference(
+    norm: Callable[[Tensor], Tensor], found: Tensor, wanted: Tensor, measured: Tensor | None = None
+) -> Tensor:
+    """Return ``Σnorm(found − wanted)/Σnorm(wanted)`` of real ``[batch, *grid]``, over measured pixels."""
+    misfit, scale = norm(found - wanted), norm(wanted)
     if measured is not None:  # not a product: an unmeasured pixel may hold NaN
         misfit, scale = torch.where(measured, misfit, 0), torch.where(measured, scale, 0)
-    dims = grid_dims(f)
+    dims = grid_dims(found)
     return misfit.sum(dims) / scale.expand_as(misfit).sum(dims)

@@ -79,9 +79,11 @@ class Training(lightning.LightningModule):
         if t.jacobian:
             features.requires_grad_()
         found = self.network.objects(batch.intensities, batch.measured, features)
+        on_grid = [embed_window(x, self.spec.network.grid) for x in found]
+        shares = [t.earlier] * self.spec.network.projections + [1.0]
         terms = [
-            weight * (1.0 if last else t.earlier) * LOSSES[name](on_grid, batch).mean()
-            for on_grid, last in self._on_grid(found)
+            weight * share * LOSSES[name](x, batch).mean()
+            for x, share in zip(on_grid, shares, strict=True)
             for name, weight in t.losses.items()
         ]
         loss = torch.stack(terms).sum()
@@ -91,10 +93,6 @@ class Training(lightning.LightningModule):
             loss = loss + t.jacobian * term
         self.log("loss", loss, prog_bar=True)
         return loss
-
-    def _on_grid(self, found: list[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-        for k, objects in enumerate(found, 1):
-            yield embed_window(objects, self.spec.network.grid), k == len(found)
 
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then half a cosine to zero."""
@@ -180,8 +178,7 @@ def _test_error(module: Training) -> tuple[float, int]:
     batch = measure(unseen_objects(module.spec), module.spec.network.grid)
     window = embed_window(torch.ones(module.spec.network.window, dtype=torch.bool), module.spec.network.grid)
     network = module.network.cpu().eval()
-    found = torch.cat([predict(network, part) for part in batch.intensities.split(16)])
-    errors, _ = nmse(found, batch.truth, window)
+    errors, _ = nmse(predict(network, batch.intensities), batch.truth, window)
     return round(float(errors.mean()), 4), len(errors)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_dipr.networks.spec import LossName
 from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims
-from napari_dipr.physics.metrics import chi2, r_factor
+from napari_dipr.physics.metrics import chi2, r_factor, relative_difference
 from napari_dipr.physics.symmetry import twin
 
 
@@ -56,12 +56,8 @@ def passive_absolute(objects: Tensor, batch: Batch) -> Tensor:
 
 def passive_intensity(objects: Tensor, batch: Batch) -> Tensor:
     """Return ``Σ(|F g(Y)|² − Y)²/ΣY²`` over measured pixels, for objects ``[batch, *grid]``: the brightest decide."""
-    misfit = (forward(objects).abs().square() - batch.intensities).square()
-    scale = batch.intensities.square()
-    if batch.measured is not None:
-        misfit, scale = torch.where(batch.measured, misfit, 0), torch.where(batch.measured, scale, 0)
-    dims = grid_dims(misfit)
-    return misfit.sum(dims) / scale.sum(dims)
+    found = forward(objects).abs().square()
+    return relative_difference(torch.square, found, batch.intensities, batch.measured)
 
 
 def passive_mixed(objects: Tensor, batch: Batch) -> Tensor:

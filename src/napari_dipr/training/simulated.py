@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_dipr.networks.spec import Variety
-from napari_dipr.physics.fourier import backward, batchwise, centre_window, forward, grid_dims
+from napari_dipr.physics.fourier import backward, batchwise, centre_window, forward, gaussian_blur, grid_dims
 
 # Half-spaces that bound a polygon, at most.
 FACES = 12
@@ -130,13 +130,7 @@ def _softened(depth: Tensor, variety: Variety, uniform: _Uniform) -> Tensor:
 
 def _smooth(window: tuple[int, ...], length: Tensor, uniform: _Uniform) -> Tensor:
     """Return Gaussian random fields ``[count, *window]`` of mean 0, standard deviation 1 and a correlation length."""
-    field = torch.fft.rfftn(uniform.normal(*window), dim=tuple(range(1, len(window) + 1)))
-    for dim, n in enumerate(window, 1):
-        last = dim == len(window)
-        q = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(n, device=length.device)
-        gain = torch.exp(-2 * (torch.pi * length[:, None] * 0.5 * q) ** 2)
-        field = field * gain.reshape(len(length), *[-1 if d == dim else 1 for d in range(1, len(window) + 1)])
-    field = torch.fft.irfftn(field, s=window, dim=tuple(range(1, len(window) + 1)))
+    field = gaussian_blur(uniform.normal(*window), length / 2)
     dims = grid_dims(field)
     field = field - field.mean(dims, keepdim=True)
     return field / field.std(dims, keepdim=True).clamp_min(1e-6)
