@@ -163,15 +163,22 @@ def test_a_dark_measurement_gives_finite_darkness(output):
         assert not net(torch.zeros(1, *net.spec.grid)).any()
 
 
-@dimensions
-@outputs
-def test_a_projection_kept_whole_with_nothing_added_is_the_magnitude_projection(d, output):
+def answering(d, output, *, added, kept):
+    """A network that adds and keeps the same everywhere after its projection."""
     net = network(d, output, k=1)
     head = net.heads[1]
     torch.nn.init.zeros_(head.weight)
     with torch.no_grad():
-        head.bias[:-1] = 0 if output == "complex" else -1e3  # softplus: nothing
-        head.bias[-1] = 1e3  # sigmoid: everything
+        head.bias[:-1] = added
+        head.bias[-1] = kept
+    return net
+
+
+@dimensions
+@outputs
+def test_a_projection_kept_whole_with_nothing_added_is_the_magnitude_projection(d, output):
+    # Softplus of −1000 adds nothing, its sigmoid keeps nothing, and that of 1000 everything.
+    net = answering(d, output, added=0 if output == "complex" else -1e3, kept=1e3)
     y = 9 * pattern(net, 6)
     measured = torch.rand(y.shape, generator=torch.Generator().manual_seed(7)) < 0.8
     with torch.inference_mode():
@@ -187,12 +194,7 @@ def test_a_projection_kept_whole_with_nothing_added_is_the_magnitude_projection(
 @dimensions
 @outputs
 def test_a_projection_that_is_not_kept_has_no_say(d, output):
-    net = network(d, output, k=1)
-    head = net.heads[1]
-    torch.nn.init.zeros_(head.weight)
-    with torch.no_grad():
-        head.bias[:-1] = 0.5
-        head.bias[-1] = -1e3
+    net = answering(d, output, added=0.5, kept=-1e3)
     y = pattern(net, 6)
     with torch.inference_mode():
         found = net(y) / net.rms(y)
