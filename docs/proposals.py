@@ -45,10 +45,12 @@ def show(columns: list[tuple[str, list[np.ndarray]]], titles: list[str], name: s
     """Draw columns of pictures under their headings."""
     figure, axes = plt.subplots(len(titles), len(columns), figsize=(2.2 * len(columns), 2.2 * len(titles)))
     for column, (heading, pictures) in zip(axes.T, columns, strict=True):
-        for k, (ax, picture) in enumerate(zip(column, pictures, strict=True)):
+        column[0].set_title(heading, fontsize=9)
+        for ax, picture in zip(column, pictures, strict=True):
             ax.imshow(picture, cmap="gray")
-            ax.set_title("\n".join(filter(None, (heading if k == 0 else "", titles[k]))), fontsize=8)
-            ax.axis("off")
+            ax.set(xticks=[], yticks=[])
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_ylabel(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(IMAGES / name, dpi=60)
 
