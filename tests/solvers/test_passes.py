@@ -387,6 +387,20 @@ print(numba.threading_layer(), passes.compiled(f), float(f.abs().max()))
 """
 
 
+COUNT = """
+import torch
+torch.set_num_threads(1)
+import napari_dipr.solvers.loops
+print(torch.get_num_threads())
+"""
+
+
+def test_compiled_loops_leave_torch_as_many_threads_as_it_was_told_to_use():
+    pytest.importorskip("numba")
+    out = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["1"]
+
+
 def test_threads_that_must_not_be_shared_are_left_to_napari():
     pytest.importorskip("numba")
     environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}

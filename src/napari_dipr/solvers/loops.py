@@ -51,8 +51,11 @@ def _share_threads() -> bool:
 if not _share_threads():
     raise ImportError("numba has no threads that may be shared; torch's operations do instead")
 
-# numba cannot take more than it has when it is loaded.
+# numba cannot take more than it has when it is loaded. Asking starts its threads, and that would give torch all
+# processors, whatever it was told to use.
+_torch_threads = torch.get_num_threads()
 THREADS = numba.get_num_threads()
+torch.set_num_threads(_torch_threads)
 
 
 def call(loop: Callable[..., Any], *arguments: Any) -> Any:
