@@ -56,7 +56,7 @@ def failing(monkeypatch, error, times):
 def test_where_the_accelerators_memory_is_full_the_cpu_does_it(monkeypatch, measurement, console, error):
     monkeypatch.setattr(module, "find_device", lambda name: torch.device("cuda"))
     devices = failing(monkeypatch, error, 1)
-    result, recipe, place = request().carry_out(measurement, "auto", console)
+    result, recipe, place, _ = request().carry_out(measurement, "auto", console)
     assert devices == ["cuda", "cpu"]
     assert place == "cpu"
     assert result.iterations == recipe.iterations == 20
@@ -89,7 +89,7 @@ def test_the_plan_has_what_was_asked_for():
 def test_auto_is_planned_for_the_problem_that_is_solved(measurement, console):
     noisy, _ = simulate(1 + np.random.default_rng(0).random((12, 14)), oversampling=2.5, photons=1e5)
     for data, ends in ((measurement, "er"), (noisy, "poisson")):
-        _, recipe, _ = request(recipe="auto", iterations=20).carry_out(data, "cpu", console)
+        _, recipe, *_ = request(recipe="auto", iterations=20).carry_out(data, "cpu", console)
         assert recipe.stages[-1].algorithm.name == ends
 
 
@@ -98,9 +98,9 @@ def test_a_support_file_is_the_support(tmp_path, measurement, console):
     inside[8:20, 10:24] = True
     np.save(tmp_path / "inside.npy", inside)
     asked = request(support=str(tmp_path / "inside.npy"), shrink_wrap=False)
-    result, _, _ = asked.carry_out(measurement, "cpu", console)
+    result, *_ = asked.carry_out(measurement, "cpu", console)
     np.testing.assert_array_equal(result.support[0], inside)
-    unlike, _, _ = request(support="autocorrelation", shrink_wrap=False).carry_out(measurement, "cpu", console)
+    unlike, *_ = request(support="autocorrelation", shrink_wrap=False).carry_out(measurement, "cpu", console)
     assert not np.array_equal(unlike.support[0], inside)
 
 

@@ -152,7 +152,6 @@ def reconstruct(
 
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
-    from napari_dipr.networks.zoo import describe_model
     from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
 
     request = Request(
@@ -196,7 +195,7 @@ def reconstruct(
         request = replace(request, model=model)
         console.print(f"  {escape(why)}")
     support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, plan, place = request.carry_out(measurement, device, console)
+    result, plan, place, level = request.carry_out(measurement, device, console)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
     nmse = None if known is None else compared(object_, known, window)
@@ -208,7 +207,7 @@ def reconstruct(
         start="random phases" if model is None else "the network's object",
         seed=seed if model is None else None,
         model=model,
-        threshold=None if model is None else describe_model(model).proposal.threshold,
+        threshold=level,
         device=place,
         positive=positive,
         real=real or positive,

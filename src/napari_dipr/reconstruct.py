@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -79,13 +79,11 @@ class Request:
             problem=problem,
         )
 
-    def carry_out(
-        self, measurement: "Measurement", device: str, console: Console
-    ) -> tuple[Reconstruction, Recipe, str]:
-        """Return the outcome, its recipe and the device it was on: where an accelerator's memory is full, the CPU."""
+    def carry_out(self, measurement: "Measurement", device: str, console: Console) -> "Carried":
+        """Carry it out: where an accelerator's memory is full, on the CPU."""
         place = str(find_device(device))
         try:
-            return (*self._on(measurement, place, console), place)
+            return self._on(measurement, place, console)
         except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
             if not is_out_of_memory(error):
                 raise
@@ -93,9 +91,9 @@ class Request:
                 raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
         console.print(f"  the memory of {place} is full: again on the cpu")
         release_memory()
-        return (*self._on(measurement, "cpu", console), "cpu")
+        return self._on(measurement, "cpu", console)
 
-    def _on(self, measurement: "Measurement", device: str, console: Console) -> tuple[Reconstruction, Recipe]:
+    def _on(self, measurement: "Measurement", device: str, console: Console) -> "Carried":
         problem = Problem.of(
             measurement,
             positive=self.positive,
@@ -105,16 +103,36 @@ class Request:
             device=device,
         )
         recipe = self.plan(problem)
-        return _watched(problem, recipe, self._start(measurement, problem), console), recipe
-
-    def _start(self, measurement: "Measurement", problem: Problem) -> State:
+        threshold = None
         if self.model is not None:
-            proposal = propose(measurement, self.model, device=str(problem.device))
-            first = torch.from_numpy(proposal.object)[None]
-            return start_from(problem, first, as_support(proposal.support, problem))
+            proposal = propose(measurement, self.model, device=device)
+            first, threshold = torch.from_numpy(proposal.object)[None], proposal.threshold
+            start = start_from(problem, first, as_support(proposal.support, problem))
+        else:
+            start = self._start(problem)
+        return Carried(_watched(problem, recipe, start, console), recipe, device, threshold)
+
+    def _start(self, problem: Problem) -> State:
         if self.support in (None, AUTOCORRELATION):
             return random_start(problem, autocorrelation_support(problem), self.seed)
         return random_start(problem, as_support(load_mask(str(self.support)), problem), self.seed)
+
+
+class Carried(NamedTuple):
+    """What came of a request.
+
+    Attributes
+    ----------
+    result, recipe, device
+        The outcome, how it was come by, and the device it was on.
+    threshold
+        Of the network's support, share of the largest amplitude; None where no network proposed.
+    """
+
+    result: Reconstruction
+    recipe: Recipe
+    device: str
+    threshold: float | None
 
 
 def _watched(problem: Problem, recipe: Recipe, start: State, console: Console) -> Reconstruction:

@@ -8,9 +8,17 @@ import torch
 from napari_dipr import samples
 from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement, simulate
-from napari_dipr.networks.propose import mirrors, predict, propose, propose_all, rethreshold, support_of
+from napari_dipr.networks.propose import (
+    mirrors,
+    predict,
+    propose,
+    propose_all,
+    rethreshold,
+    suited_threshold,
+    support_of,
+)
 from napari_dipr.networks.spec import ProposalDefaults
-from napari_dipr.networks.zoo import find_model, load_model, model_names
+from napari_dipr.networks.zoo import describe_model, find_model, load_model, model_names
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import embed_window, forward
 from napari_dipr.physics.metrics import chi2
@@ -50,6 +58,25 @@ def test_the_median_agrees_with_scipy(side):
     np.testing.assert_array_equal(support_of(x, ProposalDefaults(median=side, sigma=0), 0.7), expected)
 
 
+@pytest.mark.parametrize("level", [0.2, 0.5])
+def test_the_threshold_that_suits_is_a_share_of_the_amplitude_that_holds_the_energy(level):
+    how = ProposalDefaults(sigma=0, level=level)
+    # A flat object's amplitude is its largest, whatever is round it and however large it is.
+    x = torch.zeros(3, 20, 20, dtype=torch.complex64)
+    x[0, 8:12, 8:12], x[1, 2:18, 2:18], x[2, 8:12, 8:12] = 3j, 3j, 3j
+    x[2, 15, 15] = 6  # one pixel of twice the amplitude
+    thresholds = suited_threshold(x, how)
+    torch.testing.assert_close(thresholds[:2], torch.tensor([level, level]))
+    # 16 pixels of 1 and one of 2, cubes by squares, relative to 2.
+    assert float(thresholds[2]) == pytest.approx(level * (16 + 8) / (16 + 4) / 2)
+    assert torch.equal(support_of(x, how), x != 0)
+    assert torch.equal(support_of(5 * x, how), x != 0)
+
+
+def test_nothing_is_inside_where_there_is_no_object():
+    assert not support_of(torch.zeros(1, 8, 8), PLAIN).any()
+
+
 def test_smoothing_closes_a_hole():
     x = spot(0.0)
     x[0, 9, 9] = 0
@@ -61,11 +88,12 @@ def test_a_proposal_has_the_measured_energy_and_its_support(models):
     picture = np.random.default_rng(1).random((18, 18))
     measurement, _ = simulate(picture)
     proposal = propose(measurement, "tiny", device="cpu")
-    assert (proposal.model, proposal.threshold) == ("tiny", 0.1)
+    objects, how = torch.from_numpy(proposal.object)[None], describe_model("tiny").proposal
+    assert proposal.model == "tiny"
+    assert proposal.threshold == pytest.approx(float(suited_threshold(objects, how)[0]))
     assert proposal.object.dtype == np.complex64
     assert (np.abs(proposal.object) ** 2).sum() == pytest.approx((picture**2).sum(), rel=1e-4)
-    expected = support_of(torch.from_numpy(proposal.object)[None], ProposalDefaults(median=3), 0.1)[0]
-    np.testing.assert_array_equal(proposal.support, expected)
+    np.testing.assert_array_equal(proposal.support, support_of(objects, how)[0])
     higher = propose(measurement, "tiny", device="cpu", threshold=0.6)
     np.testing.assert_array_equal(rethreshold(proposal, 0.6).support, higher.support)
     assert higher.support.sum() < proposal.support.sum()

@@ -34,6 +34,8 @@ def test_propose_adds_amplitude_phase_and_an_editable_support(proposed):
 @needs_model
 def test_the_threshold_works_on_what_the_network_said(proposed, monkeypatch):
     session = proposed.session
+    # The slider shows what the proposal chose.
+    assert proposed.support.threshold.value == pytest.approx(session.proposal.threshold, abs=0.01)
     monkeypatch.setattr("napari_dipr.networks.propose.predict", None)  # the network must not run again
     sizes = []
     for threshold in (0.05, 0.2, 0.5):

@@ -114,7 +114,7 @@ def _network(model: str) -> Callable[[Batch], Outcome]:
     def run(batch: Batch) -> Outcome:
         objects = predict(load_model(model, str(batch.problem.device)), batch.problem.amplitudes.square())
         how = describe_model(model).proposal
-        return Outcome(objects, support_of(objects, how, how.threshold), ffts=0)
+        return Outcome(objects, support_of(objects, how), ffts=0)
 
     return run
 
@@ -233,7 +233,9 @@ def batch_of(truth: Tensor, seed: int, device: torch.device) -> Batch:
     return Batch(Problem(amplitudes.to(device)), truth.to(device), seed)
 
 
-def score(outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = None) -> dict[str, float | None]:
+def score(
+    outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = None, inside: Tensor | None = None
+) -> dict[str, float | None]:
     """Compare what batches came to with the truth, ``[images, *grid]``.
 
     Parameters
@@ -242,17 +244,20 @@ def score(outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = No
         Of the batches one after the other; the truth is zero outside the window.
     window
         Boolean ``[*grid]``; None for the field of FashionMNIST's images.
+    inside
+        The true supports, boolean ``[images, *grid]``; None for where the truth is not 0.
 
     Returns
     -------
     dict
         ``nmse_mean``, ``nmse_median`` and ``nmse_full_mean`` of :func:`~napari_dipr.physics.symmetry.nmse`, over the
         field; ``solved``, the share of images whose nmse is below ``SOLVED``; ``support_iou``, the mean
-        over the images of |S ∩ T|/|S ∪ T| with S the method's support and T where the truth is not 0, S shifted and
-        turned as brings the object's largest overlap with the truth (the alignment of ``nmse_full``); None for
-        methods that find no support. What is faint at a soft object's edge is not counted to T.
+        over the images of |S ∩ T|/|S ∪ T| with S the method's support and T the true one, S shifted and turned as
+        brings the object's largest overlap with the truth (the alignment of ``nmse_full``); None for methods that
+        find no support.
     """
     window = torch.from_numpy(samples.field_window()) if window is None else window
+    inside = truth != 0 if inside is None else inside
     objects = torch.cat([outcome.object for outcome in outcomes])
     error, error_full = nmse(objects, truth, window)
     supports = [outcome.support for outcome in outcomes if outcome.support is not None]
@@ -261,15 +266,15 @@ def score(outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = No
         "nmse_median": float(error.quantile(0.5)),
         "nmse_full_mean": float(error_full.mean()),
         "solved": float((error < SOLVED).double().mean()),
-        "support_iou": _mean_iou(objects, torch.cat(supports), truth) if supports else None,
+        "support_iou": _mean_iou(objects, torch.cat(supports), truth, inside) if supports else None,
     }
 
 
-def _mean_iou(objects: Tensor, supports: Tensor, truth: Tensor) -> float:
+def _mean_iou(objects: Tensor, supports: Tensor, truth: Tensor, inside: Tensor) -> float:
     shares = []
-    for x, support, t in zip(objects, supports, truth, strict=True):
+    for x, support, t, wanted in zip(objects, supports, truth, inside, strict=True):
         # Shift and twin alone: a support has neither phase nor scale.
         symmetry = replace(find_alignment(x, t), phase=0.0, scale=1.0)
-        inside = symmetry.remove(support.to(torch.complex64)).real > 0.5
-        shares.append(float((inside & (t != 0)).sum() / (inside | (t != 0)).sum()))
+        found = symmetry.remove(support.to(torch.complex64)).real > 0.5
+        shares.append(float((found & wanted).sum() / (found | wanted).sum()))
     return float(np.mean(shares))

@@ -41,7 +41,7 @@ class Proposal:
     model
         The model's name.
     threshold
-        The share of the maximum that is inside the support.
+        The share of the largest amplitude that is inside the support.
     coarseness
         How many of the object's pixels one of the network's is wide.
     chi2
@@ -76,7 +76,7 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     device
         ``auto``, ``cuda``, ``mps`` or ``cpu``.
     threshold
-        Share of the maximum that is inside; None for the model's own.
+        Share of the largest amplitude that is inside; None for what suits the object, :func:`suited_threshold`.
 
     Raises
     ------
@@ -88,8 +88,7 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     spec = describe_model(model)
     if reason := misfit(measurement, spec):
         raise ModelError(f"{reason} Take another model, or start from the autocorrelation's support.")
-    threshold = spec.proposal.threshold if threshold is None else threshold
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
     problem = Problem.of(measurement, device=where)
@@ -100,6 +99,8 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
         mirrored=spec.proposal.mirrors,
         resampled=spec.model.resampled,
     )
+    if threshold is None:
+        threshold = float(suited_threshold(answer.objects, spec.proposal, answer.coarseness)[0])
     support = support_of(answer.objects, spec.proposal, threshold, answer.coarseness)
     return Proposal(
         object=answer.objects[0].cpu().numpy(),
@@ -235,17 +236,39 @@ def _agreement(images: Tensor, kept: Tensor) -> Tensor:
     return torch.stack(correlations).mean(0)
 
 
-def support_of(objects: Tensor, how: ProposalDefaults, threshold: float, coarseness: float = 1.0) -> Tensor:
+def support_of(
+    objects: Tensor, how: ProposalDefaults, threshold: float | None = None, coarseness: float = 1.0
+) -> Tensor:
     """Threshold the objects' smoothed amplitude: boolean ``[batch, *grid]``.
 
     The median filter first takes out single bright pixels, which would set the maximum. The smoothing is in the
-    network's pixels, which may be wider than the objects'.
+    network's pixels, which may be wider than the objects'. Without a threshold each object gets the one that suits it.
     """
+    amplitude = _smoothed(objects, how, coarseness)
+    return amplitude > (batchwise(_suited(amplitude, how), amplitude) if threshold is None else threshold)
+
+
+def suited_threshold(objects: Tensor, how: ProposalDefaults, coarseness: float = 1.0) -> Tensor:
+    """Return the share of each object's largest amplitude ``[batch]`` that is inside: what the data choose.
+
+    It is the model's ``level`` of the object's amplitude, the mean of which, weighted by its square, hardly depends on
+    how large the object, how bright its brightest pixel and how wide its faint surroundings are.
+    """
+    return _suited(_smoothed(objects, how, coarseness), how)
+
+
+def _suited(amplitude: Tensor, how: ProposalDefaults) -> Tensor:
+    dims = grid_dims(amplitude)
+    return how.level * amplitude.pow(3).sum(dims) / amplitude.square().sum(dims).clamp_min(1e-30)
+
+
+def _smoothed(objects: Tensor, how: ProposalDefaults, coarseness: float) -> Tensor:
+    """Return the filtered amplitudes, ``[batch, *grid]``, relative to the largest of each object."""
     amplitude = objects.abs()
     if how.median > 1:
         amplitude = _median(amplitude, how.median)
     amplitude = gaussian_blur(amplitude, how.sigma * coarseness)
-    return amplitude > threshold * batchwise(amplitude.amax(grid_dims(amplitude)), amplitude)
+    return amplitude / batchwise(amplitude.amax(grid_dims(amplitude)).clamp_min(1e-30), amplitude)
 
 
 def _median(images: Tensor, side: int) -> Tensor:

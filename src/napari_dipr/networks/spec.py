@@ -73,7 +73,9 @@ class ProposalDefaults(_Table):
     mirrors: bool = Field(False, description="whether it sees the pattern's mirror images too; the best answer is kept")
     median: Literal[1, 3, 5, 7, 9] = Field(1, description="side of the median filter, pixels; 1 for none")
     sigma: float = Field(0.7, ge=0, le=5, description="standard deviation of the smoothing, pixels")
-    threshold: float = Field(0.1, gt=0, lt=1, description="share of the maximum that is inside")
+    level: float = Field(
+        0.2, gt=0, lt=1, description="share of the object's amplitude, its mean weighted by energy, that is inside"
+    )
     shrinkwrap: float = Field(
         0.2, gt=0, lt=1, description="threshold of shrink-wrap that suits its objects; uneven ones want a lower one"
     )

@@ -146,14 +146,14 @@ class Session:
         self._was_edited = self.is_edited
         self.known_support = support.copy()
 
-    def propose(self, model: str, device: str, threshold: float) -> None:
-        """Let a network propose object and support, off the main thread."""
+    def propose(self, model: str, device: str) -> None:
+        """Let a network propose object and support, off the main thread; the threshold is what suits the object."""
         measurement = self._measurement()
 
         def job() -> Any:
             from napari_dipr.networks.propose import propose
 
-            return propose(measurement, model, device=device, threshold=threshold)
+            return propose(measurement, model, device=device)
 
         def done(proposal: Any) -> None:
             self.proposal = proposal

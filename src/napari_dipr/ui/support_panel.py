@@ -24,7 +24,12 @@ class SupportPanel(QWidget):
             choices=NAMES, label="device", tooltip="Where the network runs; auto: the graphics card where there is one"
         )
         self.threshold = FloatSlider(
-            value=0.1, min=0.01, max=0.6, step=0.01, label="threshold", tooltip="Share of the maximum that is inside"
+            value=0.1,
+            min=0.01,
+            max=0.6,
+            step=0.01,
+            label="threshold",
+            tooltip="Share of the largest amplitude that is inside; every proposal chooses its own first",
         )
         self.propose_button = button("Propose", "Let the network propose object and support", self._propose)
         self.autocorrelation_button = button(
@@ -58,7 +63,7 @@ class SupportPanel(QWidget):
         self._support_changed()
 
     def _propose(self) -> None:
-        self.session.propose(self.model.value, self.device.value, self.threshold.value)
+        self.session.propose(self.model.value, self.device.value)
 
     def _empty(self) -> None:
         measurement = self.session.measurement
@@ -91,8 +96,6 @@ class SupportPanel(QWidget):
             about = f"{spec.model.purpose} {'' if why_not else fit(measurement, spec).capitalize() + '.'}"
             why_not = why_not and f"{why_not} Take another model, or the autocorrelation."
             self.model.tooltip = spec.model.purpose
-            if self.session.proposal is None:
-                self.threshold.value = spec.proposal.threshold
         self._why_not, self._about = why_not, about
         self._enable()
 
@@ -103,9 +106,10 @@ class SupportPanel(QWidget):
         self.propose_button.setEnabled(idle and self._why_not is None)
         for other in (self.autocorrelation_button, self.empty_button):
             other.setEnabled(idle and self.session.measurement is not None)
-        self.threshold.enabled = idle
+        self.threshold.enabled = idle and self.session.proposal is not None
 
     def _support_changed(self) -> None:
+        self._enable()
         support = self.session.support
         if support is None:
             self.state.setText("")
@@ -113,6 +117,8 @@ class SupportPanel(QWidget):
         words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), from {self.session.support_from}"
         words += ", edited by hand" if self.session.is_edited else ""
         if (proposal := self.session.proposal) is not None:
+            with self.threshold.changed.blocked():
+                self.threshold.value = min(max(proposal.threshold, self.threshold.min), self.threshold.max)
             sure = f"its answers to mirrored patterns agree to {proposal.agreement:.0%}"
             words += f". The network's object has χ² {proposal.chi2:.2g}; {sure}"
         self.state.setText(f"{words}. Paint 1 to put pixels in, erase to take them out; a running refinement follows.")
