@@ -184,6 +184,128 @@ def recipes(
         write_json(json_file, result)
 
 
+@app.command()
+def generality(
+    objects: Annotated[int, typer.Option("--images", min=1, help="How many objects of each kind and size.")] = 24,
+    model: Annotated[str, typer.Option(help="A model for simulated pictures.")] = "unrolled-objects-2d",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+) -> None:
+    """Test a model on objects of other kinds, patterns of any size, few photons and missing centres."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import generality as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    for file in (json_file, figure):
+        if file is not None:
+            writable_folder(file.parent)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        result = benchmark.generality(
+            objects,
+            model,
+            device=device,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    _print_generality(result)
+    if json_file is not None:
+        write_json(json_file, result)
+    if figure is not None:
+        benchmark.draw(result, figure)
+
+
+@app.command()
+def ablation(
+    runs: Annotated[Path, typer.Option(help="Folder for the variants and their checkpoints.")] = Path("runs/ablation"),
+    minutes: Annotated[float, typer.Option(min=0.01, help="Processor time to train each with.")] = 10.0,
+    names: Annotated[
+        str | None, typer.Option("--variants", metavar="A,B,…", help="Which.", show_default="all of them")
+    ] = None,
+    objects: Annotated[int, typer.Option("--images", min=1, max=256, help="How many test objects.")] = 256,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+) -> None:
+    """Train variants of the networks for the same time, one part changed at a time; resumes what was begun."""
+    from napari_dipr.benchmarks import ablation as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    console = Console(stderr=True)
+    result = benchmark.ablation(
+        runs,
+        minutes,
+        None if names is None else [name.strip() for name in names.split(",")],
+        objects=objects,
+        device=device,
+        progress=lambda name, what: console.print(f"{name}: {what}", highlight=False),
+    )
+    _print_ablation(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+def _print_generality(result: dict[str, Any]) -> None:
+    table = _table(
+        f"{result['model']} on objects of other kinds",
+        "nmse: symmetry-adjusted error of the proposal relative to the object's energy; IoU: of its support with the "
+        "true one; ms: per proposal.",
+        ("objects",),
+        ("number", "grid", "oversampling", "nmse", "IoU", "ms"),
+    )
+    for row in result["cases"]:
+        table.add_row(
+            row["kind"],
+            str(row["objects"]),
+            " × ".join(map(str, row["grid"])),
+            f"{row['oversampling']:g}",
+            *(_text(row[key], ".3f") for key in ("nmse_mean", "support_iou")),
+            _text(row["ms_per_proposal"], ".0f"),
+        )
+    console = Console()
+    console.print(table)
+    for key, title, heading in (
+        ("photons", "Photon noise", "photons"),
+        ("missing_centre", "A missing centre", "width"),
+    ):
+        table = _table(f"{title}, {result[key][0]['objects']} clean objects", "", (heading,), ("nmse", "IoU"))
+        for row in result[key]:
+            known = "no noise" if row[heading] is None else f"{row[heading]:g}"
+            table.add_row(known, *(_text(row[figure], ".3f") for figure in ("nmse_mean", "support_iou")))
+        console.print(table)
+
+
+def _print_ablation(result: dict[str, Any]) -> None:
+    table = _table(
+        f"{result['minutes']:g} minutes of training each, {result['objects']} test objects",
+        "nmse: symmetry-adjusted error of the network alone; twin: correlation of its objects with their own twins; "
+        "refined: HIO 150 + shrink-wrap + ER 30, solved below .01; centreless: nmse without the pattern's centre.",
+        ("variant",),
+        ("steps", "nmse", "IoU", "twin", "refined", "solved", "centreless"),
+    )
+    for name, row in result["variants"].items():
+        table.add_row(
+            name,
+            str(row["steps"]),
+            *(_text(row.get(key), ".3f") for key in ("nmse_mean", "support_iou", "own_twin", "refined_nmse_mean")),
+            _text(row.get("refined_solved"), ".0%"),
+            _text(row.get("centreless_nmse_mean"), ".3f"),
+        )
+    console = Console()
+    console.print(table)
+    for name, row in result["variants"].items():
+        console.print(f"{name}: {row['purpose']}", style="dim", highlight=False)
+
+
 def _print_recipes(result: dict[str, Any]) -> None:
     from rich.text import Text
 
