@@ -349,6 +349,8 @@ def train(
         typer.Option(metavar="DIR", help="Folder with FashionMNIST's files.", show_default="found or fetched"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="How many of them; each takes batches of its own.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="On how many machines.")] = 1,
 ) -> None:
     """Train a model as its model.toml says."""
     try:
@@ -357,7 +359,7 @@ def train(
         raise DiprError(f'Training needs {error.name}: pip install "napari-dipr[train]"') from error
     from napari_dipr.training.loop import train as train_model
 
-    weights = train_model(config, runs, resume=resume, images=images, device=device)
+    weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)
     console.print(f"  {escape(str(weights))}")
 
 

@@ -1,6 +1,10 @@
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,6 +119,31 @@ def test_the_steps_are_those_that_are_not_done_yet():
     assert list(steps) == [4, 5]
 
 
+def test_several_devices_take_batches_of_their_own_and_write_one_model(tmp_path):
+    folder = tmp_path / "models" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "model.toml").write_text(UNROLLED.replace("steps = 12", "steps = 3"))
+    program = str(Path(sys.executable).with_name("napari-dipr"))
+    done = subprocess.run(
+        [program, "train", str(folder / "model.toml"), "--runs", str(tmp_path), "--device", "cpu", "--devices", "2"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "trained.json").read_text())
+    assert record["steps"] == 3
+    assert record["sha256"] == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    # Alone, a device takes other batches: half of what both did.
+    alone = tmp_path / "alone" / "tiny"
+    alone.mkdir(parents=True)
+    (alone / "model.toml").write_text((folder / "model.toml").read_text())
+    assert train(alone / "model.toml", tmp_path / "alone-runs", device="cpu").is_file()
+    assert json.loads((alone / "trained.json").read_text())["sha256"] != record["sha256"]
+
+
 def test_a_device_that_is_not_there_is_told(config, tmp_path):
     with pytest.raises(DeviceError, match="no device 'abacus'"):
         train(config, tmp_path / "runs", device="abacus")
@@ -129,6 +158,7 @@ def test_training_writes_weights_with_their_checksum_and_lowers_the_loss(config,
     assert record["steps"] == 40
     assert record["nmse_objects"] == 8
     assert 0 < record["nmse"] < 1
+    assert list((tmp_path / "runs" / "tiny").glob("events.out.tfevents.*"))
     curve = list(losses(tmp_path / "runs" / "tiny").values())
     assert len(curve) == 40
     assert np.mean(curve[-5:]) < 0.7 * np.mean(curve[:5])

@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -29,6 +29,7 @@ from napari_dipr.training.patterns import flawed, measure
 # Steps between two checkpoints, and between two lines of the loss curve.
 CHECKPOINT_EVERY = 500
 LOG_EVERY = 50
+WEIGHTS = "weights.safetensors"
 
 
 class Steps(IterableDataset[int]):
@@ -108,7 +109,16 @@ class Training(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None = None, device: str = "auto") -> Path:
+def train(
+    config: Path,
+    runs: Path,
+    *,
+    resume: bool = False,
+    images: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+) -> Path:
     """Train the model that a ``model.toml`` describes, and write its weights beside that file.
 
     Parameters
@@ -117,13 +127,16 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
         The ``model.toml``.
     runs
         Folder for checkpoints and logs; a folder of the model's name is made in it. The loss curve is its
-        ``metrics.csv``; a resumed training writes its part to ``from-STEP/metrics.csv``.
+        ``metrics.csv`` and, for TensorBoard, its ``events`` file; a resumed training writes its part to ``from-STEP``.
     resume
         Go on from the last checkpoint there, if there is one.
     images
         Folder with FashionMNIST's files, see :func:`~napari_dipr.training.objects.fashion_mnist`.
     device
         ``auto``, ``cuda``, ``mps`` or ``cpu``.
+    devices, nodes
+        How many of that kind, on each of how many machines: each takes batches of its own, and their gradients are
+        averaged. This function is then called on all of them, as Lightning says (its DDP strategy).
 
     Returns
     -------
@@ -144,13 +157,19 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
     if resume and last.is_file():
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
         data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+    part = f"from-{data.first}" if data.first else ""
     trainer = lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(place.type, place.type),
-        devices=1 if place.index is None else [place.index],
+        devices=devices if place.index is None else [place.index],
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
         max_steps=spec.training.steps,
         max_epochs=-1,
-        # The logger empties the folder it is given.
-        logger=CSVLogger(runs, name=spec.model.name, version=f"from-{data.first}" if data.first else ""),
+        # The first empties the folder that it is given, and so comes first.
+        logger=[
+            CSVLogger(runs, name=spec.model.name, version=part),
+            TensorBoardLogger(runs, name=spec.model.name, version=part),
+        ],
         callbacks=[
             # Without a version counter: a new training beside an old one would write last-v1.ckpt, and resuming would
             # take the old one.
@@ -170,7 +189,9 @@ def train(config: Path, runs: Path, *, resume: bool = False, images: Path | None
     )
     loader = DataLoader(data, batch_size=None)
     trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
-    return _save(module, config.parent, trainer.global_step)
+    if trainer.is_global_zero:
+        _save(module, config.parent, trainer.global_step)
+    return config.parent / WEIGHTS
 
 
 def _test_error(module: Training) -> tuple[float, int]:
@@ -182,13 +203,12 @@ def _test_error(module: Training) -> tuple[float, int]:
     return round(float(errors.mean()), 4), len(errors)
 
 
-def _save(module: Training, folder: Path, steps: int) -> Path:
+def _save(module: Training, folder: Path, steps: int) -> None:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
     module.network.load_state_dict(weights)  # tested as they are shipped: rounded
     error, count = _test_error(module)
-    target = folder / "weights.safetensors"
-    target.write_bytes(content)
+    (folder / WEIGHTS).write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "nmse": error,
@@ -200,4 +220,3 @@ def _save(module: Training, folder: Path, steps: int) -> Path:
         "torch": torch.__version__.split("+")[0],
     }
     (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")
-    return target
