@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 pytest.importorskip("lightning")
 
 from napari_dipr import samples
-from napari_dipr.errors import DeviceError
+from napari_dipr.errors import DeviceError, ModelError
 from napari_dipr.networks.spec import ModelSpec
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.training import loop, objects
@@ -142,6 +142,23 @@ def test_several_devices_take_batches_of_their_own_and_write_one_model(tmp_path)
     (alone / "model.toml").write_text((folder / "model.toml").read_text())
     assert train(alone / "model.toml", tmp_path / "alone-runs", device="cpu").is_file()
     assert json.loads((alone / "trained.json").read_text())["sha256"] != record["sha256"]
+
+
+def test_a_training_can_begin_with_the_weights_of_another_model(config, tmp_path):
+    first = train(config, tmp_path / "runs", device="cpu")
+    record = json.loads((config.parent / "trained.json").read_text())
+    further = tmp_path / "further" / "model.toml"
+    further.parent.mkdir()
+    toml = TOML.replace("batch_size", f'start = "{config.parent.as_posix()}"\nbatch_size')
+    # A rate so low that nothing is learnt.
+    further.write_text(toml.replace("learning_rate = 1e-2", "learning_rate = 1e-12"))
+    second = train(further, tmp_path / "runs-2", device="cpu")
+    for key, value in load_file(first).items():
+        torch.testing.assert_close(load_file(second)[key], value, rtol=2e-3, atol=1e-5)
+    assert json.loads(second.with_name("trained.json").read_text())["start_sha256"] == record["sha256"]
+    further.write_text(toml.replace("width = 4", "width = 8"))
+    with pytest.raises(ModelError, match=r"cannot begin with .*width=4.*width=8"):
+        train(further, tmp_path / "runs-2", device="cpu")
 
 
 def test_a_device_that_is_not_there_is_told(config, tmp_path):

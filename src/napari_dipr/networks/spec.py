@@ -148,6 +148,9 @@ class TrainingSpec(_Table):
     """The ``[training]`` table."""
 
     objects: Literal["fashion-mnist", "simulated"]
+    start: str | None = Field(
+        None, description="model, by name or path, whose weights it begins with; None: fresh ones"
+    )
     losses: dict[LossName, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="losses and their weights")
     earlier: float = Field(0.3, ge=0, le=1, description="weight of the objects before each projection, beside the last")
     jacobian: float = Field(0.0, ge=0, description="weight of the Jacobian's mean square per output, eq. 2.2")

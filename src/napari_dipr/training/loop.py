@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr.device import find_device
+from napari_dipr.errors import ModelError
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.zoo import describe_model, load_model, trained
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.training.losses import LOSSES, jacobian
@@ -146,13 +148,16 @@ def train(
     Raises
     ------
     DiprError
-        If the file does not describe a model, or there is no such device, or there are no images.
+        If the file does not describe a model, there is no such device, there are no images, or the model to begin with
+        has another network.
     """
     spec, place = ModelSpec.read(config), find_device(device)
     folder = runs / spec.model.name
     lightning.seed_everything(spec.training.seed, verbose=False)
     data = Steps(spec.training.steps)
     module = Training(spec, source(spec, images))
+    if spec.training.start is not None:
+        _begin_with(spec.training.start, module)
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.is_file():
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
@@ -194,6 +199,13 @@ def train(
     return config.parent / WEIGHTS
 
 
+def _begin_with(model: str, module: Training) -> None:
+    theirs, ours = describe_model(model).network, module.spec.network
+    if theirs != ours:
+        raise ModelError(f"A training cannot begin with {model}: its network is {theirs}, this one's {ours}.")
+    module.network.load_state_dict(load_model(model).state_dict())
+
+
 def _test_error(module: Training) -> tuple[float, int]:
     """Return the mean nmse on test objects, which no training sees, and how many there are."""
     batch = measure(unseen_objects(module.spec), module.spec.network.grid)
@@ -219,4 +231,6 @@ def _save(module: Training, folder: Path, steps: int) -> None:
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }
+    if (start := module.spec.training.start) is not None:
+        outcome["start_sha256"] = trained(start)["sha256"]
     (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")
