@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_dipr.benchmarks.models import true_support
-from napari_dipr.benchmarks.table1 import Outcome, score
+from napari_dipr.benchmarks.score import Outcome, score
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.propose import propose_all, support_of
 from napari_dipr.networks.zoo import VARIABLE, describe_model, load_model

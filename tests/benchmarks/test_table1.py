@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from typer.testing import CliRunner
 from napari_dipr import samples
 from napari_dipr.benchmarks import table1 as benchmark
 from napari_dipr.benchmarks.cli import app
-from napari_dipr.benchmarks.table1 import METHODS, Outcome, batch_of, first_objects, score, table1
+from napari_dipr.benchmarks.score import Outcome, score
+from napari_dipr.benchmarks.table1 import METHODS, batch_of, first_objects, table1
 from napari_dipr.errors import DiprError, ModelError
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.physics.symmetry import twin
@@ -166,3 +168,26 @@ def test_a_missing_model_is_named_before_the_other_rows_run(monkeypatch):
     with pytest.raises(ModelError, match="no model called 'passive-fashion'"):
         table1(2, ["hio", "passive"], progress=lambda *step: told.append(step))
     assert not told
+
+
+def test_finished_batches_are_kept_and_gone_on_from(tmp_path, monkeypatch):
+    whole = table1(40, ["hio_positive_short"], device="cpu")["rows"]["hio_positive_short"]
+    first = table1(32, ["hio_positive_short"], device="cpu", kept=tmp_path)
+    assert first["images"] == 32
+    run, worked_on = METHODS["hio_positive_short"].run, []
+
+    def watched(batch, count):
+        worked_on.append(len(batch.truth))
+        return run(batch, count)
+
+    monkeypatch.setitem(METHODS, "hio_positive_short", replace(METHODS["hio_positive_short"], run=watched))
+    resumed = table1(40, ["hio_positive_short"], device="cpu", kept=tmp_path)["rows"]["hio_positive_short"]
+    assert worked_on == [8]
+    assert {**resumed, "ms_per_image": 0} == {**whole, "ms_per_image": 0}
+
+
+def test_batches_of_other_settings_are_not_gone_on_from(tmp_path):
+    table1(2, ["hio_positive_short"], device="cpu", kept=tmp_path)
+    with pytest.raises(DiprError, match=r"computed with another seed 0\. Name another folder"):
+        table1(2, ["hio_positive_short"], device="cpu", seed=1, kept=tmp_path)
+    table1(2, ["hio_oracle"], device="cpu", kept=tmp_path)

@@ -22,7 +22,7 @@ from skimage.transform import resize
 
 from napari_dipr import samples
 from napari_dipr.benchmarks.models import test_batch
-from napari_dipr.benchmarks.table1 import Outcome, score
+from napari_dipr.benchmarks.score import Outcome, score
 from napari_dipr.device import find_device
 from napari_dipr.errors import ModelError
 from napari_dipr.measurement import Measurement

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from napari_dipr import samples
-from napari_dipr.benchmarks.table1 import HIO_SHORT, Outcome, score
+from napari_dipr.benchmarks.score import Outcome, score
+from napari_dipr.benchmarks.table1 import HIO_SHORT
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
 from napari_dipr.networks.propose import Answer, propose_all, suited_shrinkwrap, support_of

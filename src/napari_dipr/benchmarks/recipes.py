@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_dipr.benchmarks.table1 import SOLVED, batch_of, first_objects
+from napari_dipr.benchmarks.score import SOLVED
+from napari_dipr.benchmarks.table1 import batch_of, first_objects
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.fourier import forward, grid_dims

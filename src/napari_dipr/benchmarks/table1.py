@@ -14,9 +14,11 @@ References
 .. [1] R. Manekar et al., "Deep Learning Initialized Phase Retrieval", NeurIPS 2020 workshop, Table 1 and eq. A.1.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dipr import samples
+from napari_dipr.benchmarks.score import Outcome, errors_of, summary
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
+from napari_dipr.io.write import writable_folder, write_json
 from napari_dipr.networks.propose import predict, support_of
-from napari_dipr.networks.zoo import describe_model, load_model
+from napari_dipr.networks.zoo import describe_model, load_model, trained
 from napari_dipr.physics.fourier import forward
-from napari_dipr.physics.symmetry import find_alignment, nmse
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
@@ -39,8 +42,6 @@ from napari_dipr.training.objects import fashion_mnist
 
 # Images solved together: more do not fit a CPU's cache.
 BATCH = 32
-# An image counts as solved below this nmse.
-SOLVED = 0.01
 
 ITERATIONS = 600
 ALM = f"alm*{ITERATIONS}"
@@ -65,25 +66,6 @@ class Batch:
     problem: Problem
     truth: Tensor
     seed: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a method makes of a batch.
-
-    Attributes
-    ----------
-    object
-        Complex ``[batch, *grid]``, inside the support.
-    support
-        Boolean ``[batch, *grid]``; None where the method finds none.
-    ffts
-        Transforms spent on each image by solvers. A network's own autocorrelation is not counted.
-    """
-
-    object: Tensor
-    support: Tensor | None
-    ffts: int
 
 
 @dataclass(frozen=True)
@@ -218,6 +200,7 @@ def table1(
     device: str = "auto",
     seed: int = 0,
     starts: int = STARTS,
+    kept: Path | None = None,
     progress: Callable[[str, int], None] = lambda method, done: None,
 ) -> dict[str, Any]:
     """Run methods on the first FashionMNIST test images.
@@ -235,47 +218,78 @@ def table1(
         Of the random starts. The images' places have their own, :data:`napari_dipr.samples.SEED`.
     starts
         How many starts the rows have that keep the best of several.
+    kept
+        Folder for the errors of finished batches: what is there is not computed again.
     progress
         Told the method, and the images it is done with, after every batch.
 
     Returns
     -------
     dict
-        ``{"images": N, "starts": K, "rows": {method: row}}``, see :func:`score`; beside its figures a row has
+        ``{"images": N, "starts": K, "rows": {method: row}}``. Beside the figures of
+        :func:`~napari_dipr.benchmarks.score.summary` a row has
         ``ffts_per_image``, ``ms_per_image`` (the network included), ``images``, ``paper`` and ``positive``, whether
         objects were known to be real and not negative.
 
     Raises
     ------
     DiprError
-        If a method is not known, or its model or the images are not at hand; before anything is computed.
+        If a method is not known, its model or the images are not at hand, or the folder holds what was computed
+        otherwise; before anything is computed.
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise DiprError(f"There is no method {', '.join(map(repr, unknown))}. The methods: {', '.join(METHODS)}.")
     truth, where = first_objects(images), find_device(device)
-    for model in {METHODS[name].model for name in methods} - {None}:
-        load_model(str(model), str(where))  # where it is used, so that no row's time has it
+    weights = {}
+    for model in sorted({str(METHODS[name].model) for name in methods if METHODS[name].model}):
+        load_model(model, str(where))  # where it is used, so that no row's time has it
+        weights[model] = trained(model)["sha256"]
+    if kept is not None:
+        recipes = {"ALM": ALM, "HIO": HIO, "short HIO": HIO_SHORT}
+        _same_settings(kept, {"seed": seed, "starts": starts, "device": str(where), **recipes, **weights})
     rows = {}
     for name in methods:
-        outcomes, seconds = [], 0.0
+        parts = []
         for first in range(0, images, BATCH):
-            batch = batch_of(truth[first : first + BATCH], seed + first, where)
-            began = time.perf_counter()
-            outcome = METHODS[name].run(batch, starts)
-            # Devices work ahead: the copy waits for them.
-            support = None if outcome.support is None else outcome.support.cpu()
-            outcomes.append(Outcome(outcome.object.cpu(), support, outcome.ffts))
-            seconds += time.perf_counter() - began
-            progress(name, min(first + BATCH, images))
+            part = truth[first : first + BATCH]
+            file = None if kept is None else kept / f"{name}-{first}-{len(part)}.json"
+            if file is not None and file.is_file():
+                parts.append(json.loads(file.read_text(encoding="utf-8")))
+            else:
+                parts.append(_part(METHODS[name], batch_of(part, seed + first, where), starts))
+                if file is not None:
+                    write_json(file, parts[-1])
+            progress(name, first + len(part))
         rows[name] = {
-            **score(outcomes, truth),
-            "ffts_per_image": outcomes[0].ffts,
-            "ms_per_image": 1e3 * seconds / images,
+            **summary([each["errors"] for each in parts]),
+            "ffts_per_image": parts[0]["ffts"],
+            "ms_per_image": 1e3 * sum(each["seconds"] for each in parts) / images,
             "images": images,
             "paper": METHODS[name].paper,
             "positive": METHODS[name].positive,
         }
     return {"images": images, "starts": starts, "rows": rows}
+
+
+def _part(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
+    """Run a method on a batch: the errors of its images, the transforms spent on each, and the seconds on all."""
+    began = time.perf_counter()
+    outcome = method.run(batch, starts)
+    # Devices work ahead: the copy waits for them.
+    support = None if outcome.support is None else outcome.support.cpu()
+    outcome = Outcome(outcome.object.cpu(), support, outcome.ffts)
+    seconds = time.perf_counter() - began
+    return {"errors": errors_of(outcome, batch.truth.cpu()), "ffts": outcome.ffts, "seconds": seconds}
+
+
+def _same_settings(kept: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on from batches that were solved otherwise; rows with other models may come later."""
+    file = writable_folder(kept) / "settings.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if differing := [key for key, value in settings.items() if before.get(key, value) != value]:
+        was = ", ".join(f"{key} {before[key]}" for key in differing)
+        raise DiprError(f"The batches in {kept} were computed with another {was}. Name another folder.")
+    write_json(file, {**before, **settings})
 
 
 def first_objects(count: int) -> Tensor:
@@ -298,50 +312,3 @@ def batch_of(truth: Tensor, seed: int, device: torch.device) -> Batch:
     """Measure objects ``[batch, *grid]``: amplitudes without noise, computed in float64 on the CPU."""
     amplitudes = forward(truth.to(torch.complex128)).abs().to(torch.float32)
     return Batch(Problem(amplitudes.to(device)), truth.to(device), seed)
-
-
-def score(
-    outcomes: Sequence[Outcome], truth: Tensor, window: Tensor | None = None, inside: Tensor | None = None
-) -> dict[str, float | None]:
-    """Compare what batches came to with the truth, ``[images, *grid]``.
-
-    Parameters
-    ----------
-    outcomes, truth
-        Of the batches one after the other; the truth is zero outside the window.
-    window
-        Boolean ``[*grid]``; None for the field of FashionMNIST's images.
-    inside
-        The true supports, boolean ``[images, *grid]``; None for where the truth is not 0.
-
-    Returns
-    -------
-    dict
-        ``nmse_mean``, ``nmse_median`` and ``nmse_full_mean`` of :func:`~napari_dipr.physics.symmetry.nmse`, over the
-        field; ``solved``, the share of images whose nmse is below ``SOLVED``; ``support_iou``, the mean
-        over the images of |S ∩ T|/|S ∪ T| with S the method's support and T the true one, S shifted and turned as
-        brings the object's largest overlap with the truth (the alignment of ``nmse_full``); None for methods that
-        find no support.
-    """
-    window = torch.from_numpy(samples.field_window()) if window is None else window
-    inside = truth != 0 if inside is None else inside
-    objects = torch.cat([outcome.object for outcome in outcomes])
-    error, error_full = nmse(objects, truth, window)
-    supports = [outcome.support for outcome in outcomes if outcome.support is not None]
-    return {
-        "nmse_mean": float(error.mean()),
-        "nmse_median": float(error.quantile(0.5)),
-        "nmse_full_mean": float(error_full.mean()),
-        "solved": float((error < SOLVED).double().mean()),
-        "support_iou": _mean_iou(objects, torch.cat(supports), truth, inside) if supports else None,
-    }
-
-
-def _mean_iou(objects: Tensor, supports: Tensor, truth: Tensor, inside: Tensor) -> float:
-    shares = []
-    for x, support, t, wanted in zip(objects, supports, truth, inside, strict=True):
-        # Shift and twin alone: a support has neither phase nor scale.
-        symmetry = replace(find_alignment(x, t), phase=0.0, scale=1.0)
-        found = symmetry.remove(support.to(torch.complex64)).real > 0.5
-        shares.append(float((found & wanted).sum() / (found | wanted).sum()))
-    return float(np.mean(shares))
