@@ -30,6 +30,9 @@ def table1(
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
     starts: Annotated[int, typer.Option(min=1, help="Starts of the rows that keep the best of several.")] = 8,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw six of the images here.", dir_okay=False)
+    ] = None,
     kept: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep finished batches here, and go on from what is there.", file_okay=False),
@@ -41,8 +44,9 @@ def table1(
     from napari_dipr.benchmarks import table1 as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
-    if json_file is not None:
-        writable_folder(json_file.parent)  # before the computing rather than after
+    for file in (json_file, figure):
+        if file is not None:
+            writable_folder(file.parent)  # before the computing rather than after
     names = list(benchmark.METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -59,6 +63,51 @@ def table1(
     tables.show_table1(result)
     if json_file is not None:
         write_json(json_file, result)
+    if figure is not None:
+        from napari_dipr.benchmarks.robustness import draw_images
+
+        draw_images(figure, names, among=images, device=device, seed=seed, starts=starts)
+
+
+@app.command()
+def robustness(
+    images: Annotated[int, typer.Option(min=1, max=10_000, help="How many FashionMNIST test images.")] = 64,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Which rows of Table 1.", show_default="the main ones")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the random starts and of the noise.")] = 0,
+) -> None:
+    """Run rows of Table 1 on patterns of few photons, and on such without their centre."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import robustness as benchmark
+    from napari_dipr.io.write import writable_folder, write_json
+
+    for file in (json_file, figure):
+        if file is not None:
+            writable_folder(file.parent)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        result = benchmark.robustness(
+            images,
+            benchmark.ROWS if methods is None else [name.strip() for name in methods.split(",")],
+            device=device,
+            seed=seed,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    tables.show_robustness(result)
+    if json_file is not None:
+        write_json(json_file, result)
+    if figure is not None:
+        benchmark.draw_curves(result, figure)
 
 
 @app.command()

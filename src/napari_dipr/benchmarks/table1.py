@@ -32,13 +32,17 @@ from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import writable_folder, write_json
 from napari_dipr.networks.propose import predict, support_of
+from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_model, trained
+from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import forward
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
+from napari_dipr.training.losses import Batch as Measured
 from napari_dipr.training.objects import fashion_mnist
+from napari_dipr.training.patterns import flawed
 
 # Images solved together: more do not fit a CPU's cache.
 BATCH = 32
@@ -131,7 +135,8 @@ def _network(model: str) -> Callable[[Batch, int], Outcome]:
     """Let the network alone answer."""
 
     def run(batch: Batch, count: int = 1) -> Outcome:
-        objects = predict(load_model(model, str(batch.problem.device)), batch.problem.amplitudes.square())
+        measured, network = batch.problem.measured, load_model(model, str(batch.problem.device))
+        objects = predict(network, fill_unmeasured(batch.problem.amplitudes.square(), measured), measured)
         how = describe_model(model).proposal
         return Outcome(objects, support_of(objects, how), ffts=0)
 
@@ -237,8 +242,7 @@ def table1(
         If a method is not known, its model or the images are not at hand, or the folder holds what was computed
         otherwise; before anything is computed.
     """
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise DiprError(f"There is no method {', '.join(map(repr, unknown))}. The methods: {', '.join(METHODS)}.")
+    known(methods)
     truth, where = first_objects(images), find_device(device)
     weights = {}
     for model in sorted({str(METHODS[name].model) for name in methods if METHODS[name].model}):
@@ -269,6 +273,18 @@ def table1(
             "positive": METHODS[name].positive,
         }
     return {"images": images, "starts": starts, "rows": rows}
+
+
+def known(methods: Sequence[str]) -> None:
+    """Refuse methods that there are none of.
+
+    Raises
+    ------
+    DiprError
+        Which names those that there are.
+    """
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise DiprError(f"There is no method {', '.join(map(repr, unknown))}. The methods: {', '.join(METHODS)}.")
 
 
 def _part(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
@@ -308,7 +324,13 @@ def first_objects(count: int) -> Tensor:
     return torch.from_numpy(samples.on_grid(samples.place(images[:count]))).to(torch.complex64)
 
 
-def batch_of(truth: Tensor, seed: int, device: torch.device) -> Batch:
-    """Measure objects ``[batch, *grid]``: amplitudes without noise, computed in float64 on the CPU."""
-    amplitudes = forward(truth.to(torch.complex128)).abs().to(torch.float32)
-    return Batch(Problem(amplitudes.to(device)), truth.to(device), seed)
+def batch_of(truth: Tensor, seed: int, device: torch.device, flaws: Flaws | None = None) -> Batch:
+    """Measure objects ``[batch, *grid]``: in float64 on the CPU, without noise but for the flaws that are given."""
+    amplitudes, measured = forward(truth.to(torch.complex128)).abs().to(torch.float32), None
+    if flaws is not None:
+        perfect = Measured(amplitudes.square(), None, truth)
+        batch = flawed(perfect, flaws, torch.Generator().manual_seed(seed))
+        amplitudes, measured = batch.intensities.sqrt(), batch.measured
+    return Batch(
+        Problem(amplitudes.to(device), None if measured is None else measured.to(device)), truth.to(device), seed
+    )

@@ -142,6 +142,22 @@ def show_table1(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_robustness(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.robustness.robustness`."""
+    photons = [
+        "∞" if row["photons"] is None else f"{row['photons']:.0e}".replace("+0", "") for row in result["photons"]
+    ]
+    widths = [str(row["width"]) for row in result["missing_centre"]]
+    for points, headings, title in (
+        (result["photons"], photons, "photons in a pattern"),
+        (result["missing_centre"], widths, "pixels of a missing centre's width"),
+    ):
+        table = _table(f"nmse by {title}, {result['images']} test images", "", ("method",), headings)
+        for name in points[0]["rows"]:
+            table.add_row(name, *(_text(row["rows"][name]["nmse_mean"], ".3f") for row in points))
+        Console().print(table)
+
+
 def show_generality(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.generality.generality`."""
     table = _table(
