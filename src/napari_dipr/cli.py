@@ -6,7 +6,7 @@ What is heavy (torch, napari) is imported by the commands that need it, so that 
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
+
+if TYPE_CHECKING:
+    from napari_dipr.measurement import Measurement
 
 # Words for people go to stderr; stdout is for what other programs read.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -179,10 +182,7 @@ def reconstruct(
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
         measurement = replace(measurement, photons_per_unit=photons)
-    if threshold is not None:
-        measurement = measurement.thresholded(threshold)
-    if crop is not None:
-        measurement = measurement.cropped(crop, around.value)
+    measurement = _prepared(measurement, threshold, crop, around)
     console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
     for step in measurement.history:
         console.print(f"  {escape(step)}")
@@ -301,6 +301,19 @@ def models(
         str | None, typer.Argument(help="File or sample: say how each model fits it.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
+    ] = None,
+    frame: Annotated[
+        int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
+    ] = None,
+    around: Annotated[Around, typer.Option(help="What the crop is centred on.")] = Around.peak,
 ) -> None:
     """List the networks at hand, what they are for and how well they did on objects they were not trained on."""
     from rich.table import Table
@@ -311,7 +324,7 @@ def models(
     if input is not None:
         from napari_dipr.io.read import read
 
-        measurement = read(input)
+        measurement = _prepared(read(input, key=key, frame=frame), threshold, crop, around)
     likeliest = measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "nmse", "for"):
@@ -337,6 +350,8 @@ def models(
         return
     Console(highlight=False).print(table)
     console.print("nmse: of plain answers to unseen clean objects; napari-dipr benchmark models has all figures.")
+    for folder in zoo.empty_folders():
+        console.print(f"{zoo.VARIABLE} names {escape(str(folder))}, where there is no folder of a trained model.")
 
 
 @app.command()
@@ -361,6 +376,13 @@ def train(
 
     weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)
     console.print(f"  {escape(str(weights))}")
+
+
+def _prepared(measurement: "Measurement", threshold: float | None, crop: int | None, around: Around) -> "Measurement":
+    """Set low counts to 0, then crop: in this order."""
+    if threshold is not None:
+        measurement = measurement.thresholded(threshold)
+    return measurement if crop is None else measurement.cropped(crop, around.value)
 
 
 def _needs_napari() -> None:

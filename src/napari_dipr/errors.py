@@ -39,9 +39,16 @@ class SolverError(DiprError, ArithmeticError):
     """A run that diverged or failed on the device."""
 
 
+# What pydantic finds where the value is in the message already, or is not what is wrong.
+_VALUE_APART = ("value_error", "missing", "extra_forbidden")
+
+
 def in_words(error: ValidationError) -> str:
     """Say in one line what pydantic found wrong: field, message, and the value that was given."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in found['loc']) or 'the whole'}: {found['msg']} (got {found['input']!r})"
-        for found in error.errors()
-    )
+    words = []
+    for found in error.errors():
+        where = ".".join(str(part) for part in found["loc"]) or "the whole"
+        message = found["msg"].removeprefix("Value error, ")
+        got = "" if found["type"] in _VALUE_APART else f" (got {found['input']!r})"
+        words.append(f"{where}: {message}{got}")
+    return "; ".join(words)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -94,3 +95,18 @@ def test_the_models_are_listed_with_how_a_sample_fits_them():
         model["purpose"] for model in listed if model["name"] == "passive-fashion"
     )
     assert all(len(model["sha256"]) == 64 for model in listed)
+
+
+@pytest.mark.skipif(not model_names(), reason="there are no models")
+def test_a_measurement_is_prepared_before_it_is_said_how_the_models_fit(tmp_path):
+    np.save(tmp_path / "stack.npy", np.random.default_rng(1).poisson(5.0, (2, 90, 100)))
+    arguments = [str(tmp_path / "stack.npy"), "--frame", "1", "--crop", "64", "--threshold", "1", "--json"]
+    listed = json.loads(CliRunner().invoke(app, ["models", *arguments]).stdout)
+    words = next(model["purpose"] for model in listed if model["name"] == "unrolled-objects-2d")
+    assert "this measurement's 64 × 64 pixels are brought to its 72 × 72" in words
+
+
+def test_a_folder_without_models_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_DIPR_MODELS", str(tmp_path))
+    result = CliRunner().invoke(app, ["models"])
+    assert "where there is no folder of a trained model" in " ".join(result.stderr.split())

@@ -98,9 +98,10 @@ def test_weights_of_another_width_are_refused(models):
     [
         ("width = 4", "width = ", "does not describe a model: Invalid"),
         ("width = 4", "width = 1", r"network\.width: .*greater than or equal to 4 \(got 1\)"),
-        ("width = 4", "colour = 4", r"network\.colour: Extra"),
+        ("width = 4", "colour = 4", r"network\.colour: Extra inputs are not permitted\.$"),
+        ("batch_size = 2\n", "", r"training\.batch_size: Field required\.$"),
         ("median = 3", "median = 2", r"proposal\.median: .*1, 3, 5, 7 or 9 \(got 2\)"),
-        ("[18, 18]", "[17, 18]", "network: .*whole multiple of the window"),
+        ("[18, 18]", "[17, 18]", r"network: the grid .* must be one whole multiple of the window \(17, 18\)\.$"),
         ("[model]", "[about]", "model: Field required"),
     ],
 )

@@ -35,6 +35,11 @@ def folders() -> tuple[Path, ...]:
     return FOLDERS + tuple(Path(part).expanduser() for part in own.split(os.pathsep) if part)
 
 
+def empty_folders() -> tuple[Path, ...]:
+    """Return those of the folders that ``NAPARI_DIPR_MODELS`` names in which there is no model."""
+    return tuple(folder for folder in folders()[len(FOLDERS) :] if not any(folder.glob("*/weights.safetensors")))
+
+
 def model_names() -> tuple[str, ...]:
     """Return the names of the models that are there, weights included."""
     return tuple(sorted({p.parent.name for folder in folders() for p in folder.glob("*/weights.safetensors")}))
