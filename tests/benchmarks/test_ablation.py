@@ -10,14 +10,14 @@ from napari_dipr import samples
 from napari_dipr.benchmarks import ablation as benchmark
 from napari_dipr.benchmarks.ablation import VARIANTS, likeness_to_twin
 from napari_dipr.cli import app
-from napari_dipr.errors import ModelError
+from napari_dipr.errors import DiprError
 from napari_dipr.networks.spec import ModelSpec
 from napari_dipr.training import objects
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(benchmark, "TIMED", (1, 2))
+    monkeypatch.setattr(benchmark, "TIMED", (1, 1, 6))
     monkeypatch.setattr(objects, "fashion_mnist", lambda split, folder=None: samples.shipped_images())
 
 
@@ -45,7 +45,7 @@ def test_an_object_that_is_its_own_twin_is_like_it_and_one_that_is_not_is_less_s
 
 
 def test_a_variant_that_is_not_known_is_refused_before_anything_is_trained(tmp_path):
-    with pytest.raises(ModelError, match="no variant nothing"):
+    with pytest.raises(DiprError, match="no variant nothing"):
         benchmark.ablation(tmp_path / "runs", names=["naive", "nothing"])
     assert not (tmp_path / "runs").exists()
 
@@ -62,5 +62,16 @@ def test_variants_are_trained_tested_and_not_trained_again(tmp_path, monkeypatch
     assert rows["any-centreless"]["centreless_nmse_mean"] > 0
     assert "U-Net, naive" in result.output
     monkeypatch.setattr(benchmark, "train", None)
-    again = benchmark.ablation(tmp_path / "runs", names=["naive"], objects=2)["variants"]["naive"]
+    again = benchmark.ablation(tmp_path / "runs", 0.01, ["naive"], objects=2)["variants"]["naive"]
     assert again["nmse_mean"] == pytest.approx(rows["naive"]["nmse_mean"])
+    with pytest.raises(DiprError, match=r"another minutes 0\.01\. Name another folder"):
+        benchmark.ablation(tmp_path / "runs", 5.0, ["naive"], objects=2)
+
+
+def test_a_budget_is_enough_for_as_many_steps_as_it_pays_for(monkeypatch):
+    # Each training takes two seconds, and each step of it a quarter of one; the first takes a while longer.
+    at, cost = [0.0], iter((9.0, 2 + 10 / 4, 2 + 40 / 4))
+    monkeypatch.setattr(benchmark, "TIMED", (3, 10, 40))
+    monkeypatch.setattr(benchmark, "process_time", lambda: at[0])
+    monkeypatch.setattr(benchmark, "train", lambda *args, **options: at.__setitem__(0, at[0] + next(cost)))
+    assert benchmark._affordable(VARIANTS["naive"], 60) == 240

@@ -1,21 +1,24 @@
 """What each part of a network and of its training is worth: one of them changed at a time, at equal cost.
 
-Every variant is trained for the same processor time, less or more steps according to what a step of it costs: two short
-trainings of it are timed first. FashionMNIST's variants are tested as in ``benchmark models``; those for missing
-centres, which are for any complex object, on clean objects with and without one.
+Every variant is trained on the CPU for the same processor time, less or more steps according to what a step of it
+costs: short trainings of it are timed first. FashionMNIST's variants are tested as in ``benchmark models``; those for
+missing centres, which are for any complex object, on clean objects with and without one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from napari_dipr.benchmarks.kept import same_settings
 from napari_dipr.benchmarks.models import models, test_batch
-from napari_dipr.errors import ModelError
+from napari_dipr.errors import DiprError
+from napari_dipr.io.write import writable_folder
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_model
@@ -25,8 +28,8 @@ from napari_dipr.training.loop import train
 from napari_dipr.training.patterns import flawed
 
 SEED = 2024
-# Steps of the two trainings that are timed.
-TIMED = (10, 40)
+# Steps of the trainings that are timed: one to warm up, and two whose difference counts.
+TIMED = (3, 10, 40)
 
 TOML = """[model]
 name = "{name}"
@@ -102,7 +105,6 @@ def ablation(
     names: list[str] | None = None,
     *,
     objects: int = 256,
-    device: str = "auto",
     progress: Callable[[str, str], None] = lambda name, what: None,
 ) -> dict[str, Any]:
     """Train variants for the same processor time and test them.
@@ -117,8 +119,6 @@ def ablation(
         Of :data:`VARIANTS`; None for all.
     objects
         How many to test with.
-    device
-        ``auto``, ``cuda``, ``mps`` or ``cpu``.
     progress
         Told the variant and what happens to it.
 
@@ -133,36 +133,40 @@ def ablation(
     Raises
     ------
     DiprError
-        If there is no such variant or device, or no images to train with.
+        If there is no such variant, there are no images to train with, or what the folder holds was trained otherwise.
     """
     chosen = list(VARIANTS) if names is None else names
     if unknown := [name for name in chosen if name not in VARIANTS]:
-        raise ModelError(f"There is no variant {', '.join(unknown)}. The variants: {', '.join(VARIANTS)}.")
+        raise DiprError(f"There is no variant {', '.join(unknown)}. The variants: {', '.join(VARIANTS)}.")
+    same_settings(runs, {"minutes": minutes, "threads": torch.get_num_threads()})
     rows = {}
     for name in chosen:
-        folder = runs / name
+        folder = writable_folder(runs.resolve() / name)
         if not (folder / "weights.safetensors").is_file():
             progress(name, "training")
             if not (folder / "model.toml").is_file():
-                steps = _affordable(VARIANTS[name], folder, 60 * minutes, device)
+                steps = _affordable(VARIANTS[name], 60 * minutes)
                 (folder / "model.toml").write_text(VARIANTS[name].toml(name, steps))
-            train(folder / "model.toml", runs / "checkpoints", resume=True, device=device)
+            train(folder / "model.toml", folder / "runs", resume=True, device="cpu")
         progress(name, "testing")
         rows[name] = {"purpose": VARIANTS[name].purpose, **_row(str(folder), objects)}
     return {"minutes": minutes, "objects": objects, "variants": rows}
 
 
-def _affordable(variant: Variant, folder: Path, seconds: float, device: str) -> int:
-    """Return how many steps of a variant the time is enough for."""
+def _affordable(variant: Variant, seconds: float) -> int:
+    """Return how many steps of a variant the processor time is enough for."""
     spent = []
     for steps in TIMED:
-        trial = folder / "timed"
-        trial.mkdir(parents=True, exist_ok=True)
-        (trial / "model.toml").write_text(variant.toml("timed", steps))
-        began = process_time()
-        train(trial / "model.toml", folder, device=device)
-        spent.append(process_time() - began)
-    return max(1, round(seconds * (TIMED[1] - TIMED[0]) / (spent[1] - spent[0])))
+        with TemporaryDirectory() as trial:
+            config = Path(trial) / "model.toml"
+            config.write_text(variant.toml("timed", steps))
+            began = process_time()
+            train(config, Path(trial), device="cpu")
+            spent.append(process_time() - began)
+    *_, fewer, more = spent
+    if more <= fewer:
+        raise DiprError(f"{TIMED[-1]} steps took no longer than {TIMED[-2]}: no step's cost can be told from that.")
+    return max(1, round(seconds * (TIMED[-1] - TIMED[-2]) / (more - fewer)))
 
 
 def _row(path: str, objects: int) -> dict[str, Any]:

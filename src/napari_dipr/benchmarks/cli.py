@@ -291,7 +291,6 @@ def ablation(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
 ) -> None:
     """Train variants of the networks for the same time, one part changed at a time; resumes what was begun."""
     from napari_dipr.benchmarks import ablation as benchmark
@@ -305,7 +304,6 @@ def ablation(
         minutes,
         None if names is None else [name.strip() for name in names.split(",")],
         objects=objects,
-        device=device,
         progress=lambda name, what: console.print(f"{name}: {what}", highlight=False),
     )
     tables.show_ablation(result)

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dipr import samples
+from napari_dipr.benchmarks.kept import same_settings
 from napari_dipr.benchmarks.score import Outcome, errors_of, summary
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
-from napari_dipr.io.write import writable_folder, write_json
+from napari_dipr.io.write import write_json
 from napari_dipr.networks.propose import predict, support_of
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_model, trained
@@ -244,13 +245,19 @@ def table1(
     """
     known(methods)
     truth, where = first_objects(images), find_device(device)
-    weights = {}
+    used = {}
     for model in sorted({str(METHODS[name].model) for name in methods if METHODS[name].model}):
         load_model(model, str(where))  # where it is used, so that no row's time has it
-        weights[model] = trained(model)["sha256"]
+        used[model] = [trained(model)["sha256"], describe_model(model).proposal.model_dump()]
     if kept is not None:
-        recipes = {"ALM": ALM, "HIO": HIO, "short HIO": HIO_SHORT}
-        _same_settings(kept, {"seed": seed, "starts": starts, "device": str(where), **recipes, **weights})
+        how: dict[str, Any] = {
+            "ALM": ALM,
+            "HIO": HIO,
+            "short HIO": HIO_SHORT,
+            "shrink-wrap": repr((ShrinkWrap(), CLOSE)),
+        }
+        how |= {"disturbance": DISTURBANCE, "seed": seed, "starts": starts}
+        same_settings(kept, {**how, "device": str(where), "threads": torch.get_num_threads(), **used})
     rows = {}
     for name in methods:
         parts = []
@@ -296,16 +303,6 @@ def _part(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
     outcome = Outcome(outcome.object.cpu(), support, outcome.ffts)
     seconds = time.perf_counter() - began
     return {"errors": errors_of(outcome, batch.truth.cpu()), "ffts": outcome.ffts, "seconds": seconds}
-
-
-def _same_settings(kept: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on from batches that were solved otherwise; rows with other models may come later."""
-    file = writable_folder(kept) / "settings.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if differing := [key for key, value in settings.items() if before.get(key, value) != value]:
-        was = ", ".join(f"{key} {before[key]}" for key in differing)
-        raise DiprError(f"The batches in {kept} were computed with another {was}. Name another folder.")
-    write_json(file, {**before, **settings})
 
 
 def first_objects(count: int) -> Tensor:
