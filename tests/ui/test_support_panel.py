@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.networks.propose import propose
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
 
@@ -64,6 +65,41 @@ def test_strokes_outlast_another_threshold(proposed):
     assert session.support[2, 2]
     assert session.is_edited
     assert session.support.sum() < before
+
+
+@needs_model
+@pytest.mark.parametrize("label", [1, 0])
+def test_strokes_outlast_the_slider_on_its_way_to_and_fro_and_a_run(proposed, idle, label):
+    session, threshold = proposed.session, proposed.support.threshold
+    inside = session.support
+    # A pixel that another threshold takes in or leaves out by itself.
+    where = np.argwhere(inside == (label == 0))
+    amplitude = np.abs(session.proposal.object)[tuple(where.T)]
+    pixel = tuple(int(k) for k in where[amplitude.argmax() if label else amplitude.argmin()])
+    first = threshold.value
+    session.support_layer.brush_size = 1
+    session.support_layer.paint(pixel, label)
+    for value in (0.01 if label else 0.6, first):
+        threshold.value = value
+        assert session.support[pixel] == bool(label)
+    assert session.is_edited
+    session.agree(session.support)  # as a run does when it begins
+    threshold.value = first + 0.05
+    assert session.support[pixel] == bool(label)
+    assert session.is_edited
+    proposed.support.propose_button.click()
+    idle(lambda: not session.busy and not session.is_edited)
+
+
+@needs_model
+def test_the_slider_shows_a_proposal_s_threshold_without_changing_it_and_rests_without_one(proposed, idle):
+    session, panel = proposed.session, proposed.support
+    fresh = propose(session.measurement, panel.model.value, device="cpu")
+    np.testing.assert_array_equal(session.support, fresh.support)
+    assert session.proposal.threshold == pytest.approx(fresh.threshold, rel=1e-4)
+    assert panel.threshold.enabled
+    panel.empty_button.click()
+    assert not panel.threshold.enabled
 
 
 def test_an_empty_support_is_there_to_be_painted(workflow):

@@ -39,6 +39,9 @@ class Session:
         Where the support came from, in words.
     known_support
         The support that program and solver know of; where the layer differs, a person painted just now.
+    strokes
+        Int8 ``[*grid]``: what a person painted before that, 1 into the support and −1 out of it; None before anything
+        was.
     busy
         What is being worked on off the main thread, in words.
     refinement
@@ -59,7 +62,7 @@ class Session:
         self.support_from = "drawn by hand"
         self.known_support: NDArray[np.bool_] | None = None
         self.busy: list[str] = []
-        self._was_edited = False
+        self.strokes: NDArray[np.int8] | None = None
         self.refinement = Refinement(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -84,7 +87,7 @@ class Session:
         if self.canvas is not None:
             self.canvas.hide()
         self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
-        self.proposal, self.support_from, self.known_support, self._was_edited = None, "drawn by hand", None, False
+        self.proposal, self.support_from, self.known_support, self.strokes = None, "drawn by hand", None, None
         self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
         if layer is None:
             self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
@@ -135,7 +138,7 @@ class Session:
     @property
     def is_edited(self) -> bool:
         """Whether a person changed the support since it was proposed."""
-        return self._was_edited or self._differs()
+        return self.strokes is not None or self._differs()
 
     def _differs(self) -> bool:
         support, known = self.support, self.known_support
@@ -143,7 +146,11 @@ class Session:
 
     def agree(self, support: NDArray[np.bool_]) -> None:
         """Take what a person painted as known: the solver has it, or will."""
-        self._was_edited = self.is_edited
+        if self._differs():
+            assert self.support is not None
+            assert self.known_support is not None
+            drawn = self.support.astype(np.int8) - self.known_support.astype(np.int8)
+            self.strokes = drawn if self.strokes is None else np.where(drawn == 0, self.strokes, drawn)
         self.known_support = support.copy()
 
     def propose(self, model: str, device: str) -> None:
@@ -167,18 +174,20 @@ class Session:
         self.do(job, done, f"Proposing with {model}")
 
     def rethreshold(self, threshold: float) -> None:
-        """Draw the support anew from the network's output that is at hand; strokes made since stay."""
+        """Draw the support anew from the network's output that is at hand; what was painted since stays."""
         if self.proposal is None or self.refinement.state != "idle":
             return
         from napari_dipr.networks.propose import rethreshold
 
         self.proposal = rethreshold(self.proposal, threshold)
-        support, known = self.support, self.known_support
-        wanted = self.proposal.support
-        if support is not None and known is not None:
-            wanted = np.where(support != known, support, wanted)
+        wanted, support = self.proposal.support, self.support
+        if support is not None:
+            self.agree(support)
+        strokes = self.strokes
+        if strokes is not None:
+            wanted = np.where(strokes == 0, wanted, strokes > 0)
         self.show_support(wanted, f"model {self.proposal.model}")
-        self.known_support = self.proposal.support.copy()
+        self.strokes = strokes
         self.support_changed.emit()
 
     def propose_autocorrelation(self) -> None:
@@ -213,7 +222,7 @@ class Session:
             if len(changed[0]):
                 layer.data_setitem(changed, support[changed].astype(layer.data.dtype))
         self.viewer.layers.selection = {layer}
-        self.known_support, self.support_from, self._was_edited = support.copy(), support_from, False
+        self.known_support, self.support_from, self.strokes = support.copy(), support_from, None
         self.support_changed.emit()
 
     def follow(self, support: NDArray[np.bool_]) -> None:
