@@ -3,6 +3,7 @@
 napari-dipr train docs/beamline/model.toml && python docs/beamline/compare.py
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from napari_dipr.benchmarks.models import true_support
 from napari_dipr.benchmarks.score import Outcome, score
 from napari_dipr.measurement import Measurement
-from napari_dipr.networks.propose import propose_all, support_of
+from napari_dipr.networks.propose import answer_to, support_of
 from napari_dipr.networks.zoo import VARIABLE, describe_model, load_model
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.training import simulated
@@ -30,12 +31,11 @@ def main() -> None:
     batch = flawed(measure(objects, own.network.grid), own.training.flaws, random)
     window = embed_window(torch.ones(own.network.window, dtype=torch.bool), own.network.grid)
     for name in ("unrolled-objects-2d", str(HERE)):
-        answer = propose_all(load_model(name), batch.intensities, batch.measured)
-        support = support_of(answer.objects, describe_model(name).proposal)
+        spec = describe_model(name)
+        answer = answer_to(spec, load_model(name), batch.intensities, batch.measured)
+        support = support_of(answer.objects, spec.proposal, coarseness=answer.coarseness)
         figures = score([Outcome(answer.objects, support, 0)], batch.truth, window, true_support(batch.truth))
-        print(describe_model(name).model.name, {key: figures[key] for key in ("nmse_mean", "support_iou")})  # noqa: T201
-
-    import os
+        print(spec.model.name, {key: figures[key] for key in ("nmse_mean", "support_iou")})  # noqa: T201
 
     os.environ[VARIABLE] = str(HERE.parent)
     from napari_dipr.ui.app import open_window

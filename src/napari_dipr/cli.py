@@ -195,7 +195,7 @@ def reconstruct(
         request = replace(request, model=model)
         console.print(f"  {escape(why)}")
     support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, plan, place, level = request.carry_out(measurement, device, console)
+    result, plan, place, chosen = request.carry_out(measurement, device, console)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
     nmse = None if known is None else compared(object_, known, window)
@@ -207,7 +207,7 @@ def reconstruct(
         start="random phases" if model is None else "the network's object",
         seed=seed if model is None else None,
         model=model,
-        threshold=level,
+        threshold=chosen,
         device=place,
         positive=positive,
         real=real or positive,

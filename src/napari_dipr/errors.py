@@ -44,7 +44,7 @@ _VALUE_APART = ("value_error", "missing", "extra_forbidden")
 
 
 def in_words(error: ValidationError) -> str:
-    """Say in one line what pydantic found wrong: field, message, and the value that was given."""
+    """Say in one line what pydantic found wrong: field, message, and the value where it says more."""
     words = []
     for found in error.errors():
         where = ".".join(str(part) for part in found["loc"]) or "the whole"

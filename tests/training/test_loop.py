@@ -161,6 +161,14 @@ def test_a_training_can_begin_with_the_weights_of_another_model(config, tmp_path
         train(further, tmp_path / "runs-2", device="cpu")
 
 
+@pytest.mark.parametrize(("device", "there"), [("cuda:0", 1), ("mps", 1), ("cuda", 2)])
+def test_more_devices_than_there_are_are_refused(config, tmp_path, monkeypatch, device, there):
+    monkeypatch.setattr(loop, "find_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DeviceError, match=f"3 devices were asked for; of {device} there is {there}"):
+        train(config, tmp_path / "runs", device=device, devices=3)
+
+
 def test_a_device_that_is_not_there_is_told(config, tmp_path):
     with pytest.raises(DeviceError, match="no device 'abacus'"):
         train(config, tmp_path / "runs", device="abacus")

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 from napari_dipr import samples
-from napari_dipr.benchmarks.models import test_batch
+from napari_dipr.benchmarks.models import test_batch, true_support
 from napari_dipr.benchmarks.score import Outcome, score
 from napari_dipr.device import find_device
-from napari_dipr.errors import ModelError
+from napari_dipr.errors import DiprError, ModelError
 from napari_dipr.measurement import Measurement
-from napari_dipr.networks.propose import propose, propose_all, support_of
+from napari_dipr.networks.propose import answer_to, propose, support_of
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_model
 from napari_dipr.physics.fourier import embed_window
@@ -103,6 +103,11 @@ def generality(
     spec = describe_model(model)
     if spec.training.objects != "simulated" or len(spec.network.grid) != 2:
         raise ModelError(f"{model} is not for any picture; take one that is, {MODEL} for example.")
+    if objects > len(samples.shipped_images()):
+        raise DiprError(f"{objects} silhouettes were asked for; there are {len(samples.shipped_images())} images.")
+    where = find_device(device)
+    clean = test_batch(spec, 4 * objects, "clean", where)
+    answer_to(spec, load_model(model, str(where)), clean.intensities[:1])  # nothing of it is in a proposal's time
     kinds: dict[str, Shapes] = {"silhouettes": silhouettes, "letters": letters}
     if (path := Path(os.environ.get(DATA, ".")) / "vesicle" / "vesicle.mrc").is_file():
         kinds["vesicle"] = partial(vesicle_slices, path)
@@ -119,7 +124,6 @@ def generality(
         for kind, shapes in kinds.items():
             tell(f"{kind}, {' × '.join(map(str, case.grid))}, oversampling {case.oversampling:g}")
             rows.append({"kind": kind, **_case(model, case, shapes, objects, device)})
-    clean = test_batch(spec, 4 * objects, "clean", find_device(device))
     for count in (*PHOTONS, None):
         tell("no noise" if count is None else f"{count:g} photons")
         flaws = Flaws(noisy=float(count is not None), photons=(count or 100, count or 100), hidden=0, dead=0)
@@ -205,7 +209,8 @@ def _case(model: str, case: Case, shapes: Shapes, objects: int, device: str) -> 
         proposal = propose(measurement, model, device=device)
         seconds += time.perf_counter() - began
         found, support = (torch.from_numpy(array)[None] for array in (proposal.object, proposal.support))
-        scores.append(score([Outcome(found, support, ffts=0)], batch.truth, window))
+        inside = true_support(batch.truth)
+        scores.append(score([Outcome(found, support, ffts=0)], batch.truth, window, inside))
     return {
         "grid": list(case.grid),
         "oversampling": case.oversampling,
@@ -218,7 +223,7 @@ def _case(model: str, case: Case, shapes: Shapes, objects: int, device: str) -> 
 def _point(model: str, clean: Batch, flaws: Flaws) -> dict[str, Any]:
     spec, device = describe_model(model), clean.truth.device
     batch = flawed(clean, flaws, torch.Generator(device).manual_seed(SEED))
-    answer = propose_all(load_model(model, str(device)), batch.intensities, batch.measured)
+    answer = answer_to(spec, load_model(model, str(device)), batch.intensities, batch.measured)
     support = support_of(answer.objects, spec.proposal, coarseness=answer.coarseness)
     window = embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid)
     scores = score([Outcome(answer.objects.cpu(), support.cpu(), ffts=0)], clean.truth.cpu(), window)

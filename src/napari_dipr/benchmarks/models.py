@@ -18,7 +18,7 @@ from napari_dipr.benchmarks.score import Outcome, score
 from napari_dipr.benchmarks.table1 import HIO_SHORT
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
-from napari_dipr.networks.propose import Answer, propose_all, suited_shrinkwrap, support_of
+from napari_dipr.networks.propose import Answer, answer_to, suited_shrinkwrap, support_of
 from napari_dipr.networks.spec import Flaws, ModelSpec, Variety
 from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.zoo import describe_model, load_model, model_names
@@ -121,8 +121,7 @@ def _row(
         measured = None if batch.measured is None else batch.measured[part]
         intensities = batch.intensities[part]
         began = time.perf_counter()
-        how = {"mirrored": spec.proposal.mirrors, "resampled": spec.model.resampled}
-        answer = propose_all(network, intensities, measured, **how)
+        answer = answer_to(spec, network, intensities, measured)
         support = support_of(answer.objects, spec.proposal, coarseness=answer.coarseness)
         alone.append(Outcome(answer.objects.cpu(), support.cpu(), ffts=0))
         seconds += time.perf_counter() - began

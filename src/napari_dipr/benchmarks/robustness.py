@@ -114,6 +114,8 @@ def draw_images(
 ) -> None:
     """Draw what methods make of test images chosen at random, as the paper's Fig. 4 does: each aligned with the truth.
 
+    They are a batch of their own: from other random starts than in the table.
+
     Raises
     ------
     DiprError

@@ -326,7 +326,8 @@ def batch_of(truth: Tensor, seed: int, device: torch.device, flaws: Flaws | None
     amplitudes, measured = forward(truth.to(torch.complex128)).abs().to(torch.float32), None
     if flaws is not None:
         perfect = Measured(amplitudes.square(), None, truth)
-        batch = flawed(perfect, flaws, torch.Generator().manual_seed(seed))
+        # Not the stream that starts are drawn from.
+        batch = flawed(perfect, flaws, torch.Generator().manual_seed(seed + APART // 2))
         amplitudes, measured = batch.intensities.sqrt(), batch.measured
     return Batch(
         Problem(amplitudes.to(device), None if measured is None else measured.to(device)), truth.to(device), seed

@@ -14,7 +14,7 @@ from torch.nn import functional
 from napari_dipr.device import find_device
 from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement
-from napari_dipr.networks.spec import ProposalDefaults
+from napari_dipr.networks.spec import ModelSpec, ProposalDefaults
 from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
@@ -92,13 +92,8 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
         raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
     where = find_device(device)
     problem = Problem.of(measurement, device=where)
-    answer = propose_all(
-        load_model(model, str(where)),
-        problem.amplitudes.square(),
-        problem.measured,
-        mirrored=spec.proposal.mirrors,
-        resampled=spec.model.resampled,
-    )
+    network = load_model(model, str(where))
+    answer = answer_to(spec, network, problem.amplitudes.square(), problem.measured)
     if threshold is None:
         threshold = float(suited_threshold(answer.objects, spec.proposal, answer.coarseness)[0])
     support = support_of(answer.objects, spec.proposal, threshold, answer.coarseness)
@@ -134,6 +129,12 @@ class Answer:
     chi2: Tensor
     agreement: Tensor
     coarseness: float
+
+
+def answer_to(spec: ModelSpec, network: Unrolled, intensities: Tensor, measured: Tensor | None = None) -> Answer:
+    """Return what a model's network makes of a batch, asked as its description says; see :func:`propose_all`."""
+    how = {"mirrored": spec.proposal.mirrors, "resampled": spec.model.resampled}
+    return propose_all(network, intensities, measured, **how)
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr.device import find_device
-from napari_dipr.errors import ModelError
+from napari_dipr.errors import DeviceError, ModelError
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import ModelSpec
 from napari_dipr.networks.zoo import describe_model, load_model, trained
@@ -55,6 +55,21 @@ class Training(lightning.LightningModule):
         self.spec, self.draw = spec, draw
         self.network = spec.network.build()
         self.began, self.seconds_before = time.monotonic(), 0.0
+        self.start_sha256: str | None = None
+
+    def begin_with(self, model: str) -> None:
+        """Take over a model's weights.
+
+        Raises
+        ------
+        ModelError
+            If there is no such model, or its network is another.
+        """
+        theirs, ours = describe_model(model).network, self.spec.network
+        if theirs != ours:
+            raise ModelError(f"A training cannot begin with {model}: its network is {theirs}, this one's {ours}.")
+        self.network.load_state_dict(load_model(model).state_dict())
+        self.start_sha256 = trained(model)["sha256"]
 
     @property
     def seconds(self) -> float:
@@ -62,12 +77,13 @@ class Training(lightning.LightningModule):
         return self.seconds_before + time.monotonic() - self.began
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time that it took so far."""
-        checkpoint["seconds"] = self.seconds
+        """Keep the time that it took so far, and what it began with."""
+        checkpoint["seconds"], checkpoint["start_sha256"] = self.seconds, self.start_sha256
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Take them up again."""
         self.seconds_before = checkpoint.get("seconds", 0.0)
+        self.start_sha256 = checkpoint.get("start_sha256")
 
     def training_step(self, step: int, batch_index: int) -> Tensor:
         """Simulate the batch's measurements on the device, and return the loss."""
@@ -138,7 +154,8 @@ def train(
         ``auto``, ``cuda``, ``mps`` or ``cpu``.
     devices, nodes
         How many of that kind, on each of how many machines: each takes batches of its own, and their gradients are
-        averaged. This function is then called on all of them, as Lightning says (its DDP strategy).
+        averaged. On several machines this function is called on each, as Lightning says (its DDP strategy), and
+        ``runs`` is a folder that they share.
 
     Returns
     -------
@@ -152,16 +169,17 @@ def train(
         has another network.
     """
     spec, place = ModelSpec.read(config), find_device(device)
+    _enough(place, devices)
     folder = runs / spec.model.name
     lightning.seed_everything(spec.training.seed, verbose=False)
     data = Steps(spec.training.steps)
     module = Training(spec, source(spec, images))
-    if spec.training.start is not None:
-        _begin_with(spec.training.start, module)
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.is_file():
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
         data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+    elif spec.training.start is not None:
+        module.begin_with(spec.training.start)
     part = f"from-{data.first}" if data.first else ""
     trainer = lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(place.type, place.type),
@@ -170,7 +188,6 @@ def train(
         strategy="ddp" if devices * nodes > 1 else "auto",
         max_steps=spec.training.steps,
         max_epochs=-1,
-        # The first empties the folder that it is given, and so comes first.
         logger=[
             CSVLogger(runs, name=spec.model.name, version=part),
             TensorBoardLogger(runs, name=spec.model.name, version=part),
@@ -195,15 +212,14 @@ def train(
     loader = DataLoader(data, batch_size=None)
     trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
     if trainer.is_global_zero:
-        _save(module, config.parent, trainer.global_step)
+        _save(module, config.parent, trainer.global_step, trainer.world_size)
     return config.parent / WEIGHTS
 
 
-def _begin_with(model: str, module: Training) -> None:
-    theirs, ours = describe_model(model).network, module.spec.network
-    if theirs != ours:
-        raise ModelError(f"A training cannot begin with {model}: its network is {theirs}, this one's {ours}.")
-    module.network.load_state_dict(load_model(model).state_dict())
+def _enough(place: torch.device, devices: int) -> None:
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(place.type, devices) if place.index is None else 1
+    if devices > there:
+        raise DeviceError(f"{devices} devices were asked for; of {place} there is {there}.")
 
 
 def _test_error(module: Training) -> tuple[float, int]:
@@ -215,7 +231,7 @@ def _test_error(module: Training) -> tuple[float, int]:
     return round(float(errors.mean()), 4), len(errors)
 
 
-def _save(module: Training, folder: Path, steps: int) -> None:
+def _save(module: Training, folder: Path, steps: int, devices: int) -> None:
     weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
     content = save_safetensors(weights)
     module.network.load_state_dict(weights)  # tested as they are shipped: rounded
@@ -226,11 +242,12 @@ def _save(module: Training, folder: Path, steps: int) -> None:
         "nmse": error,
         "nmse_objects": count,
         "steps": steps,
+        "devices": devices,
         "seconds": round(module.seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }
-    if (start := module.spec.training.start) is not None:
-        outcome["start_sha256"] = trained(start)["sha256"]
+    if module.start_sha256 is not None:
+        outcome["start_sha256"] = module.start_sha256
     (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")
