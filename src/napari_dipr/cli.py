@@ -15,6 +15,7 @@ from rich.markup import escape
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
+from napari_dipr.extras import require
 
 if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
@@ -368,10 +369,7 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="On how many machines.")] = 1,
 ) -> None:
     """Train a model as its model.toml says."""
-    try:
-        import lightning  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise DiprError(f'Training needs {error.name}: pip install "napari-dipr[train]"') from error
+    require("Training", "lightning", "train")
     from napari_dipr.training.loop import train as train_model
 
     weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)

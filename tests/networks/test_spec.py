@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from napari_dipr.networks.spec import NetworkSpec, TrainingSpec
+from napari_dipr.networks.spec import ModelSpec, NetworkSpec, TrainingSpec
 
 TRAINING = {
     "objects": "simulated",
@@ -64,3 +66,9 @@ def test_the_losses_of_a_training_and_their_weights_are_read():
 def test_a_training_that_means_nothing_is_refused(table, message):
     with pytest.raises(ValidationError, match=message):
         TrainingSpec(**TRAINING | table)
+
+
+def test_the_example_of_the_guide_is_a_model():
+    spec = ModelSpec.read(Path(__file__).parents[2] / "docs" / "beamline" / "model.toml")
+    assert spec.training.start == "unrolled-objects-2d"
+    assert spec.training.flaws is not None

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from napari_dipr.benchmarks import tables
+from napari_dipr.extras import require
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -44,6 +45,8 @@ def table1(
     from napari_dipr.benchmarks import table1 as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
+    if figure is not None:
+        require("The figure", "matplotlib", "bench")
     for file in (json_file, figure):
         if file is not None:
             writable_folder(file.parent)  # before the computing rather than after
@@ -90,6 +93,8 @@ def robustness(
     from napari_dipr.benchmarks import robustness as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
+    if figure is not None:
+        require("The figure", "matplotlib", "bench")
     for file in (json_file, figure):
         if file is not None:
             writable_folder(file.parent)
@@ -261,6 +266,8 @@ def generality(
     from napari_dipr.benchmarks import generality as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
+    require("Drawing letters", "matplotlib", "bench")
+    require("Reading the vesicle", "mrcfile", "bench")
     for file in (json_file, figure):
         if file is not None:
             writable_folder(file.parent)
@@ -296,6 +303,7 @@ def ablation(
     from napari_dipr.benchmarks import ablation as benchmark
     from napari_dipr.io.write import writable_folder, write_json
 
+    require("Training", "lightning", "train")
     if json_file is not None:
         writable_folder(json_file.parent)
     console = Console(stderr=True)

@@ -78,8 +78,9 @@ def robustness(
         photons.append({"photons": count, "rows": point(flaws)})
     for width in WIDTHS:
         progress(f"missing centre, {width} px", len(photons) + len(widths), total)
-        flaws = Flaws(noisy=0, hidden=1, radius=(width / 2, width / 2), dead=0) if width else None
-        widths.append({"width": width, "rows": point(flaws)})
+        # Without noise and with nothing missing is the same measurement.
+        missing = Flaws(noisy=0, hidden=1, radius=(width / 2, width / 2), dead=0)
+        widths.append({"width": width, "rows": point(missing) if width else photons[-1]["rows"]})
     return {"images": images, "photons": photons, "missing_centre": widths}
 
 

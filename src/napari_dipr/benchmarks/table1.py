@@ -125,8 +125,9 @@ def _proposal(model: str) -> Starts:
     def starts(batch: Batch, count: int) -> list[State]:
         proposed = _network(model)(batch, 1)
         assert proposed.support is not None
-        noise = [start.object for start in _random(batch, proposed.support, count)]
-        objects = [proposed.object, *(proposed.object + DISTURBANCE * x for x in noise[1:])]
+        # The first of the random starts is passed over: the proposal itself takes its place.
+        noise = [start.object for start in _random(batch, proposed.support, count)[1:]] if count > 1 else []
+        objects = [proposed.object, *(proposed.object + DISTURBANCE * x for x in noise)]
         return [start_from(batch.problem, x, proposed.support) for x in objects]
 
     return starts
