@@ -42,6 +42,20 @@ class Around(StrEnum):
     centre = "centre"
 
 
+# How a measurement is read and prepared.
+Key = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
+]
+Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
+Counts = Annotated[
+    float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
+]
+Crop = Annotated[
+    int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
+]
+Centre = Annotated[Around, typer.Option(help="What the crop is centred on.")]
+
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -103,22 +117,14 @@ def reconstruct(
         bool | None,
         typer.Option("--centered/--cornered", help="Where zero frequency is.", show_default="guessed"),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
-    ] = None,
-    frame: Annotated[
-        int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")
-    ] = None,
+    key: Key = None,
+    frame: Frame = None,
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="True or 1 = measured.", show_default="all measured")
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
-    ] = None,
-    crop: Annotated[
-        int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
-    ] = None,
-    around: Annotated[Around, typer.Option(help="What the crop is centred on.")] = Around.peak,
+    threshold: Counts = None,
+    crop: Crop = None,
+    around: Centre = Around.peak,
     truth: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
@@ -302,19 +308,11 @@ def models(
         str | None, typer.Argument(help="File or sample: say how each model fits it.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-    key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
-    ] = None,
-    frame: Annotated[
-        int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
-    ] = None,
-    crop: Annotated[
-        int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
-    ] = None,
-    around: Annotated[Around, typer.Option(help="What the crop is centred on.")] = Around.peak,
+    key: Key = None,
+    frame: Frame = None,
+    threshold: Counts = None,
+    crop: Crop = None,
+    around: Centre = Around.peak,
 ) -> None:
     """List the networks at hand, what they are for and how well they did on objects they were not trained on."""
     from rich.table import Table

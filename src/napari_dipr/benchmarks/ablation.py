@@ -21,7 +21,7 @@ from napari_dipr.errors import DiprError
 from napari_dipr.io.write import writable_folder
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import Flaws
-from napari_dipr.networks.zoo import describe_model, load_model
+from napari_dipr.networks.zoo import WEIGHTS, describe_model, load_model
 from napari_dipr.physics.fourier import backward, embed_window, forward, grid_dims
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.training.loop import train
@@ -142,7 +142,7 @@ def ablation(
     rows = {}
     for name in chosen:
         folder = writable_folder(runs.resolve() / name)
-        if not (folder / "weights.safetensors").is_file():
+        if not (folder / WEIGHTS).is_file():
             progress(name, "training")
             if not (folder / "model.toml").is_file():
                 steps = _affordable(VARIANTS[name], 60 * minutes)

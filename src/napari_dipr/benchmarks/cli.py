@@ -11,6 +11,12 @@ from rich.console import Console
 from napari_dipr.benchmarks import tables
 from napari_dipr.extras import require
 
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
+]
+Curves = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)]
+Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
+
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -19,16 +25,29 @@ def _main() -> None:
     """Measure how well the methods do."""
 
 
+def _writable(json_file: Path | None, figure: Path | None = None) -> None:
+    """Make the folders of what will be written, and look for what draws: before the computing rather than after."""
+    from napari_dipr.io.write import writable_folder
+
+    if figure is not None:
+        require("The figure", "matplotlib", "bench")
+    for file in (json_file, figure):
+        if file is not None:
+            writable_folder(file.parent)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")]
+
+
 @app.command()
 def table1(
     images: Annotated[int, typer.Option(min=1, max=10_000, help="How many FashionMNIST test images.")] = 256,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Which rows.", show_default="all of them")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    json_file: JsonFile = None,
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
     starts: Annotated[int, typer.Option(min=1, help="Starts of the rows that keep the best of several.")] = 8,
     figure: Annotated[
@@ -43,14 +62,10 @@ def table1(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from napari_dipr.benchmarks import table1 as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
-    if figure is not None:
-        require("The figure", "matplotlib", "bench")
-    for file in (json_file, figure):
-        if file is not None:
-            writable_folder(file.parent)  # before the computing rather than after
-    names = list(benchmark.METHODS) if methods is None else [name.strip() for name in methods.split(",")]
+    _writable(json_file, figure)
+    names = list(benchmark.METHODS) if methods is None else _listed(methods)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {name: bar.add_task(name, total=images) for name in names}
@@ -78,32 +93,24 @@ def robustness(
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Which rows of Table 1.", show_default="the main ones")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    json_file: JsonFile = None,
+    figure: Curves = None,
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts and of the noise.")] = 0,
 ) -> None:
     """Run rows of Table 1 on patterns of few photons, and on such without their centre."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from napari_dipr.benchmarks import robustness as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
-    if figure is not None:
-        require("The figure", "matplotlib", "bench")
-    for file in (json_file, figure):
-        if file is not None:
-            writable_folder(file.parent)
+    _writable(json_file, figure)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         result = benchmark.robustness(
             images,
-            benchmark.ROWS if methods is None else [name.strip() for name in methods.split(",")],
+            benchmark.ROWS if methods is None else _listed(methods),
             device=device,
             seed=seed,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
@@ -124,22 +131,19 @@ def models(
     hard: Annotated[
         bool, typer.Option("--hard", help="Simulated objects of all kinds, with noise and missing pixels.")
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    json_file: JsonFile = None,
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts in the exact support.")] = 0,
 ) -> None:
     """Test the models on objects that no training saw: alone, refined, and beside the exact support."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from napari_dipr.benchmarks import models as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
     from napari_dipr.networks.zoo import model_names
 
-    if json_file is not None:
-        writable_folder(json_file.parent)
-    chosen = model_names() if names is None else [name.strip() for name in names.split(",")]
+    _writable(json_file)
+    chosen = model_names() if names is None else _listed(names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {name: bar.add_task(name, total=objects) for name in chosen}
@@ -158,9 +162,7 @@ def models(
 
 @app.command()
 def peers(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
+    json_file: JsonFile = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for each program.", show_default="as many as torch takes")
     ] = None,
@@ -174,9 +176,7 @@ def peers(
 
 @app.command()
 def engine(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
+    json_file: JsonFile = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="as many as torch takes")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often what is timed takes turns at each size.")] = 7,
 ) -> None:
@@ -192,10 +192,9 @@ def _in_turns(
     """Measure what takes turns, show it, and write it where asked."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
-    if json_file is not None:
-        writable_folder(json_file.parent)
+    _writable(json_file)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # Drawn between the turns alone: a thread that draws would be timed too.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
@@ -214,24 +213,21 @@ def _in_turns(
 
 @app.command()
 def recipes(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
+    json_file: JsonFile = None,
     texts: Annotated[
         list[str] | None,
         typer.Option("--recipes", metavar="TEXT", help="A recipe; may be given again.", show_default="seven of them"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
 ) -> None:
     """Compare recipes on simulated crystals and FashionMNIST images, from the autocorrelation's support."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from napari_dipr.benchmarks import recipes as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
-    if json_file is not None:
-        writable_folder(json_file.parent)
+    _writable(json_file)
     chosen = texts or benchmark.RECIPES
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -252,25 +248,19 @@ def recipes(
 def generality(
     objects: Annotated[int, typer.Option("--images", min=1, help="How many objects of each kind and size.")] = 24,
     model: Annotated[str, typer.Option(help="A model for simulated pictures.")] = "unrolled-objects-2d",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    json_file: JsonFile = None,
+    figure: Curves = None,
+    device: Device = "auto",
 ) -> None:
     """Test a model on objects of other kinds, patterns of any size, few photons and missing centres."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from napari_dipr.benchmarks import generality as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
     require("Drawing letters", "matplotlib", "bench")
     require("Reading the vesicle", "mrcfile", "bench")
-    for file in (json_file, figure):
-        if file is not None:
-            writable_folder(file.parent)
+    _writable(json_file, figure)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -295,22 +285,19 @@ def ablation(
         str | None, typer.Option("--variants", metavar="A,B,…", help="Which.", show_default="all of them")
     ] = None,
     objects: Annotated[int, typer.Option("--images", min=1, max=256, help="How many test objects.")] = 256,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Train variants of the networks for the same time, one part changed at a time; resumes what was begun."""
     from napari_dipr.benchmarks import ablation as benchmark
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import write_json
 
     require("Training", "lightning", "train")
-    if json_file is not None:
-        writable_folder(json_file.parent)
+    _writable(json_file)
     console = Console(stderr=True)
     result = benchmark.ablation(
         runs,
         minutes,
-        None if names is None else [name.strip() for name in names.split(",")],
+        None if names is None else _listed(names),
         objects=objects,
         progress=lambda name, what: console.print(f"{name}: {what}", highlight=False),
     )

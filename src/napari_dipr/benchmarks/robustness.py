@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_dipr.benchmarks.score import Outcome, errors_of, summary
-from napari_dipr.benchmarks.table1 import BATCH, METHODS, STARTS, batch_of, first_objects, known
+from napari_dipr.benchmarks.score import summary
+from napari_dipr.benchmarks.table1 import BATCH, METHODS, STARTS, batch_of, first_objects, known, run_on
 from napari_dipr.device import find_device
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.physics.symmetry import find_alignment
@@ -63,9 +63,7 @@ def robustness(
             parts = []
             for first in range(0, images, BATCH):
                 batch = batch_of(truth[first : first + BATCH], seed + first, where, flaws)
-                outcome = METHODS[name].run(batch, starts)
-                support = None if outcome.support is None else outcome.support.cpu()
-                parts.append(errors_of(Outcome(outcome.object.cpu(), support, outcome.ffts), batch.truth.cpu()))
+                parts.append(run_on(METHODS[name], batch, starts)["errors"])
             rows[name] = summary(parts)
         return rows
 

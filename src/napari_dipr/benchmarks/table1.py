@@ -268,7 +268,7 @@ def table1(
             if file is not None and file.is_file():
                 parts.append(json.loads(file.read_text(encoding="utf-8")))
             else:
-                parts.append(_part(METHODS[name], batch_of(part, seed + first, where), starts))
+                parts.append(run_on(METHODS[name], batch_of(part, seed + first, where), starts))
                 if file is not None:
                     write_json(file, parts[-1])
             progress(name, first + len(part))
@@ -295,7 +295,7 @@ def known(methods: Sequence[str]) -> None:
         raise DiprError(f"There is no method {', '.join(map(repr, unknown))}. The methods: {', '.join(METHODS)}.")
 
 
-def _part(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
+def run_on(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
     """Run a method on a batch: the errors of its images, the transforms spent on each, and the seconds on all."""
     began = time.perf_counter()
     outcome = method.run(batch, starts)

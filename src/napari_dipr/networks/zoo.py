@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "models")
 # Names further folders of models, separated as in PATH.
 VARIABLE = "NAPARI_DIPR_MODELS"
+WEIGHTS = "weights.safetensors"
 # A pattern that differs more from its mirror image, relative to both, is none of a real object.
 ASYMMETRY = 0.02
 
@@ -37,12 +38,12 @@ def folders() -> tuple[Path, ...]:
 
 def empty_folders() -> tuple[Path, ...]:
     """Return those of the folders that ``NAPARI_DIPR_MODELS`` names in which there is no model."""
-    return tuple(folder for folder in folders()[len(FOLDERS) :] if not any(folder.glob("*/weights.safetensors")))
+    return tuple(folder for folder in folders()[len(FOLDERS) :] if not any(folder.glob(f"*/{WEIGHTS}")))
 
 
 def model_names() -> tuple[str, ...]:
     """Return the names of the models that are there, weights included."""
-    return tuple(sorted({p.parent.name for folder in folders() for p in folder.glob("*/weights.safetensors")}))
+    return tuple(sorted({p.parent.name for folder in folders() for p in folder.glob(f"*/{WEIGHTS}")}))
 
 
 def find_model(name: str) -> Path:
@@ -54,10 +55,10 @@ def find_model(name: str) -> Path:
         If there is none.
     """
     for folder in folders():
-        if name in model_names() and (folder / name / "weights.safetensors").is_file():
+        if name in model_names() and (folder / name / WEIGHTS).is_file():
             return folder / name
     own = Path(name).expanduser()
-    if len(own.parts) > 1 and (own / "weights.safetensors").is_file():
+    if len(own.parts) > 1 and (own / WEIGHTS).is_file():
         return own
     there = ", ".join(model_names()) or "none"
     raise ModelError(
@@ -106,7 +107,7 @@ def fitting_model(measurement: Measurement) -> str | None:
                 fits.append((spec.model.rank, name))
     for _, name in sorted(fits):
         with suppress(ModelError, OSError):
-            _check(name, (find_model(name) / "weights.safetensors").read_bytes())
+            _check(name, (find_model(name) / WEIGHTS).read_bytes())
             return name
     return None
 
@@ -163,7 +164,7 @@ def load_model(name: str, device: str = "cpu") -> "Unrolled":
 
     folder = find_model(name)
     spec = ModelSpec.read(folder / "model.toml")
-    content = (folder / "weights.safetensors").read_bytes()
+    content = (folder / WEIGHTS).read_bytes()
     _check(name, content)
     network = spec.network.build()
     try:

@@ -21,7 +21,7 @@ from napari_dipr.device import find_device
 from napari_dipr.errors import DeviceError, ModelError
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import ModelSpec
-from napari_dipr.networks.zoo import describe_model, load_model, trained
+from napari_dipr.networks.zoo import WEIGHTS, describe_model, load_model, trained
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.training.losses import LOSSES, jacobian
@@ -31,7 +31,6 @@ from napari_dipr.training.patterns import flawed, measure
 # Steps between two checkpoints, and between two lines of the loss curve.
 CHECKPOINT_EVERY = 500
 LOG_EVERY = 50
-WEIGHTS = "weights.safetensors"
 
 
 class Steps(IterableDataset[int]):
