@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from napari_dipr.networks.spec import NetworkSpec
-from napari_dipr.networks.unrolled import folded
-from napari_dipr.physics.fourier import centre_window, embed_window
+from napari_dipr.networks.unrolled import BETA, ENDING, LEVEL, SHARPNESS, SMOOTHING, folded, iterated
+from napari_dipr.physics import fourier
+from napari_dipr.physics.fourier import centre_window, embed_window, magnitude_projection
 
 WINDOWS = {2: (12, 10), 3: (8, 6, 7)}
 outputs = pytest.mark.parametrize("output", ["non-negative", "complex"])
@@ -15,11 +16,12 @@ dimensions = pytest.mark.parametrize("d", [2, 3])
 projections = pytest.mark.parametrize("k", [0, 1, 2])
 
 
-def network(d=2, output="non-negative", k=0, fold=2):
+def network(d=2, output="non-negative", k=0, fold=2, iterations=0):
     window = WINDOWS[d]
     grid = tuple(fold * n for n in window)
     torch.manual_seed(0)
-    return NetworkSpec(grid=grid, window=window, width=4, levels=2, projections=k, output=output).build().eval()
+    spec = NetworkSpec(grid=grid, window=window, width=4, levels=2, projections=k, output=output, iterations=iterations)
+    return spec.build().eval()
 
 
 def objects(net, seed, batch=2):
@@ -163,9 +165,9 @@ def test_a_dark_measurement_gives_finite_darkness(output):
         assert not net(torch.zeros(1, *net.spec.grid)).any()
 
 
-def answering(d, output, *, added, kept):
+def answering(d, output, *, added, kept, iterations=0):
     """A network that adds and keeps the same everywhere after its projection."""
-    net = network(d, output, k=1)
+    net = network(d, output, k=1, iterations=iterations)
     head = net.heads[1]
     torch.nn.init.zeros_(head.weight)
     with torch.no_grad():
@@ -238,6 +240,99 @@ def test_without_projections_a_mask_has_no_say():
     y = pattern(net, 8)
     with torch.inference_mode():
         assert torch.equal(net(y, torch.zeros_like(y, dtype=torch.bool)), net(y))
+
+
+def block(d):
+    """A complex object of one amplitude on its grid, its far field's amplitudes, and an object near it."""
+    net = network(d, "complex")
+    truth = torch.zeros(1, *net.spec.window, dtype=torch.complex64)
+    truth[(slice(None), *(slice(2, -2),) * d)] = 1
+    truth = truth * torch.exp(0.5j * objects(net, 9, 1).abs())
+    truth = embed_window(truth, net.spec.grid)
+    axes = tuple(range(1, d + 1))
+    near = truth + 0.3 * embed_window(objects(net, 10, 1), net.spec.grid) * (truth != 0)
+    return net.spec.window, truth, torch.fft.fftn(truth, dim=axes).abs(), near, axes
+
+
+@dimensions
+@pytest.mark.parametrize("iterations", [1, 4, 7, 12])
+def test_iterations_are_hio_then_er_with_a_share_for_a_support(d, iterations):
+    window, _, amplitudes, x, axes = block(d)
+    measured = torch.rand(amplitudes.shape, generator=torch.Generator().manual_seed(7)) < 0.9
+    found = iterated(x, amplitudes, measured, window, iterations)
+
+    size = np.abs(x.numpy()).astype(float)
+    q = np.meshgrid(*(np.fft.fftfreq(n) for n in x.shape[1:]), indexing="ij")
+    blur = np.exp(-2 * (np.pi * SMOOTHING) ** 2 * sum(k**2 for k in q))
+    size = np.fft.ifftn(np.fft.fftn(size, axes=axes) * blur, axes=axes).real
+    inside = embed_window(torch.ones(1, *window), tuple(x.shape[1:])).numpy()
+    size = size.clip(0) * inside
+    r = size / (LEVEL * (size**3).sum() / (size**2).sum())
+    share = r**SHARPNESS / (1 + r**SHARPNESS)
+    expected = x.numpy().astype(complex)
+    for number in range(iterations):
+        f = np.fft.fftn(expected, axes=axes)
+        f = np.where(measured, amplitudes.numpy() * np.exp(1j * np.angle(f)), f)
+        projected = np.fft.ifftn(f, axes=axes)
+        ending = number >= iterations - iterations // ENDING
+        outside = 0 if ending else expected - BETA * projected
+        expected = share * projected + (1 - share) * outside
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@dimensions
+def test_iterations_bring_an_object_closer_to_what_was_measured(d):
+    window, truth, amplitudes, near, axes = block(d)
+
+    def misfit(x):
+        return float((torch.fft.fftn(x, dim=axes).abs() - amplitudes).square().sum() / amplitudes.square().sum())
+
+    after = iterated(near, amplitudes, None, window, 30)
+    assert misfit(after) < misfit(near) / 5
+    outside = after * (embed_window(torch.ones(1, *window), tuple(truth.shape[1:])) == 0)
+    assert not outside.any()
+
+
+@outputs
+def test_a_network_with_iterations_projects_what_they_end_with(output):
+    net = answering(2, output, added=0 if output == "complex" else -1e3, kept=1e3, iterations=6)
+    y = pattern(net, 6)
+    with torch.inference_mode():
+        before, after = net.objects(y)
+    unit = net.rms(y)
+    x = iterated(
+        embed_window(before / unit, net.spec.grid).to(torch.complex64), y.sqrt() / unit, None, net.spec.window, 6
+    )
+    expected = centre_window(magnitude_projection(x, y.sqrt()), net.spec.window)
+    torch.testing.assert_close(
+        after, expected if output == "complex" else expected.real.clamp_min(0), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_iterations_have_no_weights_and_pass_no_gradient():
+    net, plain = network(k=1, iterations=5), network(k=1)
+    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    net.objects(pattern(net, 1))[-1].sum().backward()
+    assert all(p.grad is not None for p in net.stages[1].parameters())
+
+
+def test_the_transforms_of_an_answer_are_counted(monkeypatch):
+    net = network(output="complex", k=2, iterations=5)
+    count = 0
+
+    def counted(transform):
+        def call(*args, **keywords):
+            nonlocal count
+            count += 1
+            return transform(*args, **keywords)
+
+        return call
+
+    monkeypatch.setattr(fourier, "forward", counted(fourier.forward))
+    monkeypatch.setattr(fourier, "backward", counted(fourier.backward))
+    with torch.inference_mode():
+        net(pattern(net, 1))
+    assert count == net.spec.ffts
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))

@@ -20,7 +20,7 @@ from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims, mirrored
-from napari_dipr.physics.metrics import chi2
+from napari_dipr.physics.metrics import chi2, typical_amplitude
 from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
@@ -252,15 +252,14 @@ def support_of(
 def suited_threshold(objects: Tensor, how: ProposalDefaults, coarseness: float = 1.0) -> Tensor:
     """Return the share of each object's largest amplitude ``[batch]`` that is inside: what the data choose.
 
-    It is the model's ``level`` of the object's amplitude, the mean of which, weighted by its square, hardly depends on
-    how large the object, how bright its brightest pixel and how wide its faint surroundings are.
+    It is the model's ``level`` of the amplitude that is typical of the object,
+    :func:`~napari_dipr.physics.metrics.typical_amplitude`.
     """
     return _suited(_smoothed(objects, how, coarseness), how)
 
 
 def _suited(amplitude: Tensor, how: ProposalDefaults) -> Tensor:
-    dims = grid_dims(amplitude)
-    return how.level * amplitude.pow(3).sum(dims) / amplitude.square().sum(dims).clamp_min(1e-30)
+    return how.level * typical_amplitude(amplitude)
 
 
 def _smoothed(objects: Tensor, how: ProposalDefaults, coarseness: float) -> Tensor:

@@ -29,6 +29,9 @@ class NetworkSpec(_Table):
     width: int = Field(16, ge=4, le=256, description="channels of the first level; doubled at each level below")
     levels: int = Field(4, ge=2, le=6, description="resolutions, the window's own included")
     projections: int = Field(0, ge=0, le=8, description="magnitude projections, each followed by a U-Net of its own")
+    iterations: int = Field(
+        0, ge=0, le=1000, description="iterations of HIO and ER before each projection, inside the object so far"
+    )
     output: Literal["non-negative", "complex"] = "non-negative"
 
     @model_validator(mode="after")
@@ -50,6 +53,11 @@ class NetworkSpec(_Table):
     def is_complex(self) -> bool:
         """Whether its objects have phases."""
         return self.output == "complex"
+
+    @property
+    def ffts(self) -> int:
+        """Fourier transforms that an answer to one pattern takes: the autocorrelation's, and two per projection."""
+        return 1 + 2 * self.projections * (self.iterations + 1)
 
     def build(self) -> "Unrolled":
         """Return the network with fresh weights. Describing a model needs no torch, building it does."""

@@ -13,9 +13,20 @@ from napari_dipr.physics.fourier import (
     batchwise,
     centre_window,
     embed_window,
+    gaussian_blur,
     grid_dims,
     magnitude_projection,
 )
+from napari_dipr.physics.metrics import typical_amplitude
+
+# Iterations before a projection: HIO's β, the last share of them that are ER, and what is inside the object so far. It
+# is half inside where its amplitude, smoothed by so many pixels, is that share of what is typical of it; the sharper,
+# the more suddenly.
+BETA = 0.9
+ENDING = 5
+SMOOTHING = 0.7
+LEVEL = 0.12
+SHARPNESS = 4
 
 
 class Unrolled(nn.Module):
@@ -27,6 +38,9 @@ class Unrolled(nn.Module):
     window's size; each further one sees that as well, the object so far, what the magnitude projection makes of it and
     the features of the one before. It answers with how much of the projection to keep, pixel by pixel (a soft support),
     and what to add.
+
+    Where the description asks for iterations, they go before the projection (:func:`iterated`). Nothing is learnt
+    through them: HIO is no contraction, and each U-Net has an object of its own to answer for.
 
     References
     ----------
@@ -82,6 +96,8 @@ class Unrolled(nn.Module):
             projected = None
             if x is not None:
                 on_grid = embed_window(x, self.spec.grid).to(torch.complex64)
+                if self.spec.iterations:
+                    on_grid = iterated(on_grid, amplitudes, measured, self.spec.window, self.spec.iterations)
                 projected = centre_window(magnitude_projection(on_grid, amplitudes, measured), self.spec.window)
                 h = torch.cat([features, self._channels(x), self._channels(projected), h], 1)
             if intensities.device.type != "mps":
@@ -113,6 +129,41 @@ class Unrolled(nn.Module):
             return x
         kept = projected if self.spec.is_complex else projected.real.clamp_min(0)
         return x + torch.sigmoid(out[:, -1]) * kept
+
+
+@torch.no_grad()
+def iterated(
+    objects: Tensor, amplitudes: Tensor, measured: Tensor | None, window: tuple[int, ...], iterations: int
+) -> Tensor:
+    """Iterate by HIO, at last by ER, with a soft support that follows from the objects.
+
+    ``x ← m·P(x) + (1−m)·(x − βP(x))``, then ``x ← m·P(x)``: Fienup's hybrid input-output and error reduction where the
+    support's indicator is replaced by a number m between 0 and 1, ``m = rˢ/(1 + rˢ)`` for the smoothed amplitude r
+    relative to the threshold.
+
+    Parameters
+    ----------
+    objects
+        Complex ``[batch, *grid]``, in a central window and 0 outside.
+    amplitudes, measured
+        As in :func:`~napari_dipr.physics.fourier.magnitude_projection`.
+    window
+        Outside it is no support.
+    iterations
+        In all; the last fifth are ER.
+    """
+    blurred = gaussian_blur(objects.abs(), SMOOTHING)
+    blurred = embed_window(centre_window(blurred, window), tuple(objects.shape[1:])).clamp_min(0)
+    threshold = batchwise(LEVEL * typical_amplitude(blurred), blurred).clamp_min(torch.finfo(blurred.dtype).tiny)
+    share = 1 / (1 + (blurred / threshold) ** -SHARPNESS)
+    ending = iterations // ENDING
+    x = objects
+    for _ in range(iterations - ending):
+        projected = magnitude_projection(x, amplitudes, measured)
+        x = share * projected + (1 - share) * (x - BETA * projected)
+    for _ in range(ending):
+        x = share * magnitude_projection(x, amplitudes, measured)
+    return x
 
 
 def folded(array: Tensor, fold: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""How well an object explains the measured amplitudes; one figure per sample.
+"""Figures of objects, one per sample: how well they explain the measured amplitudes, and how bright they are.
 
-Both figures use measured pixels only. The object should be inside its support: an iterate of HIO that is not says
-little about the solution it holds.
+The former use measured pixels only. The object should be inside its support: an iterate of HIO that is not says little
+about the solution it holds.
 """
 
 from collections.abc import Callable
@@ -31,3 +31,12 @@ def relative_difference(
         misfit, scale = torch.where(measured, misfit, 0), torch.where(measured, scale, 0)
     dims = grid_dims(found)
     return misfit.sum(dims) / scale.expand_as(misfit).sum(dims)
+
+
+def typical_amplitude(amplitudes: Tensor) -> Tensor:
+    """Return ``Σa³/Σa²`` of amplitudes ``[batch, *grid]``: their mean, weighted by the energy.
+
+    It hardly depends on how large an object is, how bright its brightest pixel and how wide its faint surroundings.
+    """
+    dims = grid_dims(amplitudes)
+    return amplitudes.pow(3).sum(dims) / amplitudes.square().sum(dims).clamp_min(1e-30)

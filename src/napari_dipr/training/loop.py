@@ -64,7 +64,9 @@ class Training(lightning.LightningModule):
         ModelError
             If there is no such model, or its network is another.
         """
-        theirs, ours = describe_model(model).network, self.spec.network
+        ours = self.spec.network
+        # Iterations have no weights.
+        theirs = describe_model(model).network.model_copy(update={"iterations": ours.iterations})
         if theirs != ours:
             raise ModelError(f"A training cannot begin with {model}: its network is {theirs}, this one's {ours}.")
         self.network.load_state_dict(load_model(model).state_dict())
