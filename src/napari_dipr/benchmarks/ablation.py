@@ -40,6 +40,7 @@ resampled = false
 [network]
 width = 16
 projections = {projections}
+iterations = {iterations}
 output = "{output}"
 
 [training]
@@ -66,6 +67,7 @@ class Variant:
     purpose: str
     losses: str = ABSOLUTE
     projections: int = 0
+    iterations: int = 0
     jacobian: float = 0.0
     objects: str = "fashion-mnist"
     output: str = "non-negative"
@@ -89,6 +91,8 @@ VARIANTS = {
     "unrolled-1": Variant("one projection, symmetry-aware", AWARE, 1),
     "unrolled-2": Variant("two projections, symmetry-aware", AWARE, 2),
     "unrolled-3": Variant("three projections, symmetry-aware", AWARE, 3),
+    "iterated-1": Variant("thirty iterations and one projection, symmetry-aware", AWARE, 1, 30),
+    "iterated-2": Variant("the same twice, symmetry-aware", AWARE, 2, 30),
     "passive-2": Variant("two projections, passive, absolute differences", projections=2),
     "any": ANY,
     "any-centreless": replace(
