@@ -19,8 +19,9 @@ from napari_dipr.physics.fourier import autocorrelation, backward, batchwise, fo
 EDGE = 0.01
 # ... or below this multiple of its lowest fifth, which holds noise alone where there is room round the object.
 ABOVE_NOISE = 8.0
-# Shares of the window that an object is brought to where it is too large, and where it is too small.
-FULL, SMALL, ENLARGED = 0.9, 0.3, 0.45
+# Shares of the window: an object that spans more than the limit, and might be cut off at the edge, is brought to what
+# is full; one that spans less than what is small, to what is enlarged.
+LIMIT, FULL, SMALL, ENLARGED = 0.9, 0.7, 0.3, 0.45
 # Share of a coarse pixel's weight that must have been measured.
 KNOWN = 0.5
 # Share of a pixel below which it counts as padding.
@@ -51,7 +52,7 @@ class View:
         grid, kept = tuple(intensities.shape[1:]), []
         for n, extent, side, m in zip(grid, extents(intensities), window, target, strict=True):
             share = extent / side
-            wanted = FULL if share > 1 else ENLARGED if share < SMALL else share
+            wanted = FULL if share > LIMIT else ENLARGED if share < SMALL else share
             best = n if wanted == share else 2 * round(n * wanted / share / 2)
             # Not below the window, which the object's grid must hold; and padded by little: of a flat pattern, whose
             # object would be a single pixel, nothing is to be seen at any size.
