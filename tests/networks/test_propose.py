@@ -140,6 +140,24 @@ def test_the_answer_that_explains_the_measurement_best_is_kept(models):
     torch.testing.assert_close(straight.chi2, errors, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_measurement_of_a_batch_is_answered_as_it_is_alone(models, masked):
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.zeros(4, 40, 40)
+    for picture, side in zip(pictures, (40, 3, 18, 40), strict=True):
+        picture[:side, :side] = torch.rand(side, side, generator=generator)
+    intensities = forward(embed_window(pictures, (96, 96))).abs().square()
+    measured = torch.rand(4, 96, 96, generator=generator) < 0.95 if masked else None
+    network = load_model("tiny")
+    together = propose_all(network, intensities, measured, mirrored=False)
+    assert len(set(together.coarseness.tolist())) > 1
+    for i in range(4):
+        mask = None if measured is None else measured[i : i + 1]
+        alone = propose_all(network, intensities[i : i + 1], mask, mirrored=False)
+        for name in ("objects", "chi2", "agreement", "coarseness"):
+            torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], rtol=1e-3, atol=1e-3)
+
+
 def test_a_model_for_one_size_sees_small_objects_as_they_are(models):
     picture = np.zeros((18, 18))
     picture[8:11, 6:13] = 1

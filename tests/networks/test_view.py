@@ -102,8 +102,16 @@ def test_an_object_seen_coarsely_has_its_pattern_back_on_the_measurements_grid(g
         assert float((weights * torch.arange(n)).sum() / weights.sum()) == pytest.approx(n / 2, abs=1.5)
 
 
+def test_of_a_pattern_with_gaps_an_autocorrelation_that_never_ends_tells_nothing():
+    intensities = pattern(filled(4, (16, 13)), (32, 32))
+    assert extents(intensities)[0] == 16
+    assert View.of(intensities, (32, 32), (16, 16), complete=False).kept == (32, 32)
+    wide = pattern(filled(4, (30, 13)), (64, 32))
+    assert View.of(wide, (32, 32), (16, 16), complete=False) == View.of(wide, (32, 32), (16, 16))
+
+
 def test_small_objects_are_enlarged():
-    view = View.of(pattern(filled(7, (4, 4)), (32, 32)), (32, 32), (16, 16))
+    view = View.of(pattern(filled(7, (3, 3)), (32, 32)), (32, 32), (16, 16))
     assert view.kept[0] > 32
     assert view.coarseness < 1
 

@@ -102,7 +102,7 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
         support=support[0].cpu().numpy(),
         model=model,
         threshold=threshold,
-        coarseness=answer.coarseness,
+        coarseness=float(answer.coarseness[0]),
         chi2=float(answer.chi2[0]),
         agreement=float(answer.agreement[0]),
     )
@@ -128,7 +128,7 @@ class Answer:
     objects: Tensor
     chi2: Tensor
     agreement: Tensor
-    coarseness: float
+    coarseness: Tensor
 
 
 def answer_to(spec: ModelSpec, network: Unrolled, intensities: Tensor, measured: Tensor | None = None) -> Answer:
@@ -148,13 +148,33 @@ def propose_all(
 ) -> Answer:
     """Let a network answer to cornered patterns ``[batch, *grid]`` of any size, and to their mirror images.
 
-    Of the answers that which explains the measurement best is kept. Where ``mirrored`` is False, only the answer to the
-    pattern itself can be: the others tell how sure the network is. Where ``resampled`` is False, the patterns have the
-    network's size and are left as they are.
+    Each is brought to the network's grid by a view of its own. Of the answers that which explains the measurement best
+    is kept. Where ``mirrored`` is False, only the answer to the pattern itself can be: the others tell how sure the
+    network is. Where ``resampled`` is False, the patterns have the network's size and are left as they are.
     """
-    filled = fill_unmeasured(intensities, measured)
-    target = network.spec.grid
-    view = View.of(filled, target, network.spec.window) if resampled else View(target, target, target)
+    filled, target = fill_unmeasured(intensities, measured), network.spec.grid
+    if not resampled:
+        return _seen(network, View(target, target, target), filled, measured, mirrored)
+    complete = [True] * len(filled) if measured is None else measured.expand(filled.shape).flatten(1).all(1).tolist()
+    views = [
+        View.of(each, target, network.spec.window, complete=flag)
+        for each, flag in zip(filled.split(1), complete, strict=True)
+    ]
+    answers: list[Answer] = []
+    places: list[Tensor] = []
+    for view in dict.fromkeys(views):
+        places.append(torch.tensor([i for i, own in enumerate(views) if own == view], device=filled.device))
+        masks = None if measured is None else measured.expand(filled.shape)[places[-1]]
+        answers.append(_seen(network, view, filled[places[-1]], masks, mirrored))
+    order = torch.cat(places).argsort()
+
+    def together(name: str) -> Tensor:
+        return torch.cat([getattr(answer, name) for answer in answers])[order]
+
+    return Answer(together("objects"), together("chi2"), together("agreement"), together("coarseness"))
+
+
+def _seen(network: Unrolled, view: View, filled: Tensor, measured: Tensor | None, mirrored: bool) -> Answer:
     seen, known = view.narrow(filled, measured)
     amplitudes = seen.sqrt()
     images, errors = [], []
@@ -168,7 +188,8 @@ def propose_all(
     best = error.argmin(0) if mirrored else torch.zeros_like(error[0], dtype=torch.long)
     kept = stacked[best, torch.arange(len(seen), device=best.device)]
     objects = _of_energy(view.widen(torch.fft.fftshift(kept, grid_dims(kept))), filled)
-    return Answer(objects, error.gather(0, best[None])[0], _agreement(stacked, kept), view.coarseness)
+    chosen = error.gather(0, best[None])[0]
+    return Answer(objects, chosen, _agreement(stacked, kept), torch.full_like(chosen, view.coarseness))
 
 
 @dataclass(frozen=True)
@@ -238,18 +259,19 @@ def _agreement(images: Tensor, kept: Tensor) -> Tensor:
 
 
 def support_of(
-    objects: Tensor, how: ProposalDefaults, threshold: float | None = None, coarseness: float = 1.0
+    objects: Tensor, how: ProposalDefaults, threshold: float | None = None, coarseness: float | Tensor = 1.0
 ) -> Tensor:
     """Threshold the objects' smoothed amplitude: boolean ``[batch, *grid]``.
 
     The median filter first takes out single bright pixels, which would set the maximum. The smoothing is in the
-    network's pixels, which may be wider than the objects'. Without a threshold each object gets the one that suits it.
+    network's pixels, which are ``coarseness`` times as wide as the objects', of all or ``[batch]`` of each. Without a
+    threshold each object gets the one that suits it.
     """
     amplitude = _smoothed(objects, how, coarseness)
     return amplitude > (batchwise(_suited(amplitude, how), amplitude) if threshold is None else threshold)
 
 
-def suited_threshold(objects: Tensor, how: ProposalDefaults, coarseness: float = 1.0) -> Tensor:
+def suited_threshold(objects: Tensor, how: ProposalDefaults, coarseness: float | Tensor = 1.0) -> Tensor:
     """Return the share of each object's largest amplitude ``[batch]`` that is inside: what the data choose.
 
     It is the model's ``level`` of the amplitude that is typical of the object,
@@ -262,7 +284,7 @@ def _suited(amplitude: Tensor, how: ProposalDefaults) -> Tensor:
     return how.level * typical_amplitude(amplitude)
 
 
-def _smoothed(objects: Tensor, how: ProposalDefaults, coarseness: float) -> Tensor:
+def _smoothed(objects: Tensor, how: ProposalDefaults, coarseness: float | Tensor) -> Tensor:
     """Return the filtered amplitudes, ``[batch, *grid]``, relative to the largest of each object."""
     amplitude = objects.abs()
     if how.median > 1:

@@ -21,7 +21,7 @@ EDGE = 0.01
 ABOVE_NOISE = 8.0
 # Shares of the window: an object that spans more than the limit, and might be cut off at the edge, is brought to what
 # is full; one that spans less than what is small, to what is enlarged.
-LIMIT, FULL, SMALL, ENLARGED = 0.9, 0.7, 0.3, 0.45
+LIMIT, FULL, SMALL, ENLARGED = 0.9, 0.7, 0.2, 0.45
 # Share of a coarse pixel's weight that must have been measured.
 KNOWN = 0.5
 # Share of a pixel below which it counts as padding.
@@ -47,12 +47,19 @@ class View:
     target: tuple[int, ...]
 
     @classmethod
-    def of(cls, intensities: Tensor, target: tuple[int, ...], window: tuple[int, ...]) -> "View":
-        """Choose the view for patterns ``[batch, *grid]``, cornered and filled, so that the largest object fits."""
+    def of(
+        cls, intensities: Tensor, target: tuple[int, ...], window: tuple[int, ...], *, complete: bool = True
+    ) -> "View":
+        """Choose the view for patterns ``[batch, *grid]``, cornered and filled, so that the largest object fits.
+
+        Where a pattern was not ``complete`` before it was filled, an autocorrelation that never ends tells of how it
+        was filled: then the object is taken to fit.
+        """
         grid, kept = tuple(intensities.shape[1:]), []
         for n, extent, side, m in zip(grid, extents(intensities), window, target, strict=True):
             share = extent / side
-            wanted = FULL if share > LIMIT else ENLARGED if share < SMALL else share
+            limit = LIMIT if complete or extent < n / 2 else 1.0
+            wanted = FULL if share > limit else ENLARGED if share < SMALL else share
             best = n if wanted == share else 2 * round(n * wanted / share / 2)
             # Not below the window, which the object's grid must hold; and padded by little: of a flat pattern, whose
             # object would be a single pixel, nothing is to be seen at any size.
