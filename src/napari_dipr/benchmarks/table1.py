@@ -34,9 +34,10 @@ from napari_dipr.errors import DiprError
 from napari_dipr.io.write import write_json
 from napari_dipr.networks.propose import predict, support_of
 from napari_dipr.networks.spec import Flaws
-from napari_dipr.networks.zoo import describe_model, load_model, trained
+from napari_dipr.networks.zoo import describe_model, load_denoisers, load_model, trained
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import forward
+from napari_dipr.solvers.prdeep import prdeep
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
@@ -55,6 +56,7 @@ HIO = f"hio*{ITERATIONS - 49} + er*50"
 HIO_SHORT = "hio*150 + er*30"
 
 PASSIVE, NAIVE, UNROLLED = "passive-fashion", "naive-fashion", "unrolled-fashion"
+DNCNN = "dncnn-fashion"
 # A start as close as the unrolled network's does not need shrink-wrap's support to be tight: pictures have dim parts.
 CLOSE = ShrinkWrap(threshold=0.1)
 # Between the seeds of an image's starts; those of batches are as far apart as their first images.
@@ -62,6 +64,14 @@ APART = 1_000_003
 # Amplitude of what is added to a proposal at random, relative to its own.
 DISTURBANCE = 0.5
 STARTS = 8
+
+# prDeep's start is the best of many short runs of HIO, gone on with; as its authors have it.
+PRDEEP_STARTS, PRDEEP_FIRST, PRDEEP_THEN = 50, "hio*50", "hio*1000"
+PRDEEP_ITERATIONS = 200
+# Of the denoisers beside the amplitudes: the best of five on training images.
+PRDEEP_WEIGHT = 0.1
+# It costs some TFLOP an image.
+PRDEEP_MOST = 256
 
 
 @dataclass(frozen=True)
@@ -82,17 +92,23 @@ class Method:
     run
         How it works on a batch, and with how many starts where it has several.
     model
-        It needs.
+        The network that proposes, if it needs one.
     paper
         The paper's figure.
     positive
         Whether it is told that objects are real and not negative.
+    denoisers
+        The denoisers that it needs.
+    most
+        Of how many images it is run on the first; None for all that are asked for.
     """
 
     run: Callable[[Batch, int], Outcome]
     model: str | None = None
     paper: float | None = None
     positive: bool = False
+    denoisers: str | None = None
+    most: int | None = None
 
 
 # Makes so many starts for a batch, their supports with them.
@@ -174,6 +190,20 @@ def _refined(
     return run
 
 
+def _prdeep(batch: Batch, count: int) -> Outcome:
+    problem, first, then = batch.problem, Recipe.parse(PRDEEP_FIRST), Recipe.parse(PRDEEP_THEN)
+    ends = [solve(problem, first, start) for start in _window(batch, PRDEEP_STARTS)]
+    best = torch.stack([end.chi2 for end in ends]).argmin(0)
+    objects = torch.stack([end.object for end in ends])[best, torch.arange(len(best), device=best.device)]
+    end = solve(problem, then, start_from(problem, objects, ends[0].support))
+    start = start_from(problem, end.object, end.support)
+    denoisers = load_denoisers(DNCNN, str(problem.device)).networks
+    found, spent = prdeep(
+        problem, start, (samples.FIELD,) * 2, denoisers, weight=PRDEEP_WEIGHT, iterations=PRDEEP_ITERATIONS
+    )
+    return Outcome(found, None, sum(end.ffts for end in ends) + end.ffts + spent)
+
+
 METHODS = {
     # The paper's.
     "hio": Method(_refined(_window, HIO, finds=False), paper=0.441),
@@ -182,6 +212,7 @@ METHODS = {
     "passive_refined": Method(_refined(_proposal(PASSIVE), ALM), PASSIVE, paper=0.187),
     "naive": Method(_network(NAIVE), NAIVE, paper=0.492),
     "naive_refined": Method(_refined(_proposal(NAIVE), ALM), NAIVE, paper=0.397),
+    "prdeep": Method(_prdeep, paper=0.412, denoisers=DNCNN, most=PRDEEP_MOST),
     # Ours.
     "passive_refined_hio": Method(_refined(_proposal(PASSIVE), HIO_SHORT, ShrinkWrap()), PASSIVE),
     "unrolled": Method(_network(UNROLLED), UNROLLED),
@@ -250,20 +281,24 @@ def table1(
     for model in sorted({str(METHODS[name].model) for name in methods if METHODS[name].model}):
         load_model(model, str(where))  # where it is used, so that no row's time has it
         used[model] = [trained(model)["sha256"], describe_model(model).proposal.model_dump()]
+    for denoisers in sorted({str(METHODS[name].denoisers) for name in methods if METHODS[name].denoisers}):
+        load_denoisers(denoisers, str(where))
+        used[denoisers] = trained(denoisers)["sha256"]
     if kept is not None:
         how: dict[str, Any] = {
             "ALM": ALM,
             "HIO": HIO,
             "short HIO": HIO_SHORT,
             "shrink-wrap": repr((ShrinkWrap(), CLOSE)),
+            "prDeep": [PRDEEP_STARTS, PRDEEP_FIRST, PRDEEP_THEN, PRDEEP_ITERATIONS, PRDEEP_WEIGHT],
         }
         how |= {"disturbance": DISTURBANCE, "seed": seed, "starts": starts}
         same_settings(kept, {**how, "device": str(where), "threads": torch.get_num_threads(), **used})
     rows = {}
     for name in methods:
-        parts = []
-        for first in range(0, images, BATCH):
-            part = truth[first : first + BATCH]
+        parts, count = [], min(images, METHODS[name].most or images)
+        for first in range(0, count, BATCH):
+            part = truth[first : min(first + BATCH, count)]
             file = None if kept is None else kept / f"{name}-{first}-{len(part)}.json"
             if file is not None and file.is_file():
                 parts.append(json.loads(file.read_text(encoding="utf-8")))
@@ -272,11 +307,12 @@ def table1(
                 if file is not None:
                     write_json(file, parts[-1])
             progress(name, first + len(part))
+        spent = sum(each["ffts"] * len(each["errors"]["nmse"]) for each in parts)
         rows[name] = {
             **summary([each["errors"] for each in parts]),
-            "ffts_per_image": parts[0]["ffts"] + network_ffts(name),
-            "ms_per_image": 1e3 * sum(each["seconds"] for each in parts) / images,
-            "images": images,
+            "ffts_per_image": round(spent / count) + network_ffts(name),
+            "ms_per_image": 1e3 * sum(each["seconds"] for each in parts) / count,
+            "images": count,
             "paper": METHODS[name].paper,
             "positive": METHODS[name].positive,
         }

@@ -3,13 +3,14 @@
 import math
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_dipr.errors import ModelError, in_words
 
 if TYPE_CHECKING:
+    from napari_dipr.networks.dncnn import Denoisers
     from napari_dipr.networks.unrolled import Unrolled
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -152,8 +153,20 @@ class Flaws(_Table):
         return self
 
 
-class TrainingSpec(_Table):
-    """The ``[training]`` table."""
+class Schedule(_Table):
+    """What every ``[training]`` table says: how long, how fast, and from which seed."""
+
+    batch_size: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = 0
+
+
+class TrainingSpec(Schedule):
+    """The ``[training]`` table of a ``model.toml``."""
 
     objects: Literal["fashion-mnist", "simulated"]
     start: str | None = Field(
@@ -164,26 +177,12 @@ class TrainingSpec(_Table):
     jacobian: float = Field(0.0, ge=0, description="weight of the Jacobian's mean square per output, eq. 2.2")
     variety: Variety = Variety()
     flaws: Flaws | None = Field(None, description="what ails the patterns; None: nothing does")
-    batch_size: int = Field(gt=0)
-    steps: int = Field(gt=0)
-    learning_rate: float = Field(gt=0, description="highest rate; linear warm-up, then half a cosine to 0")
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_steps: int = Field(0, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    seed: int = 0
 
 
-class ModelSpec(_Table):
-    """A whole ``model.toml``."""
-
-    model: About
-    network: NetworkSpec
-    proposal: ProposalDefaults = ProposalDefaults()
-    training: TrainingSpec
-
+class _Document(_Table):
     @classmethod
-    def read(cls, path: Path) -> "ModelSpec":
-        """Read a ``model.toml``.
+    def read(cls, path: Path) -> Self:
+        """Read the file.
 
         Raises
         ------
@@ -198,3 +197,37 @@ class ModelSpec(_Table):
             raise ModelError(f"{path} does not describe a model: {in_words(error)}.") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ModelError(f"{path} does not describe a model: {error}.") from error
+
+
+class ModelSpec(_Document):
+    """A whole ``model.toml``: a network that proposes objects."""
+
+    model: About
+    network: NetworkSpec
+    proposal: ProposalDefaults = ProposalDefaults()
+    training: TrainingSpec
+
+
+class Strengths(_Table):
+    """The ``[denoisers]`` table: networks of one make, for noise of several strengths."""
+
+    name: str
+    purpose: str
+    sigmas: tuple[Annotated[float, Field(gt=0, lt=255)], ...] = Field(
+        min_length=1, description="standard deviations of the noise, where images reach to 255; the strongest first"
+    )
+    layers: int = Field(17, ge=3, le=64, description="convolutions")
+    width: int = Field(64, ge=4, le=256, description="channels between them")
+
+    def build(self) -> "Denoisers":
+        """Return the networks with fresh weights."""
+        from napari_dipr.networks.dncnn import Denoisers
+
+        return Denoisers(self)
+
+
+class DenoisersSpec(_Document):
+    """A whole ``denoisers.toml``: networks that take noise out of FashionMNIST's images."""
+
+    denoisers: Strengths
+    training: Schedule

@@ -1,31 +1,39 @@
 """The models at hand: find, read and load the folders of ``models/``.
 
 A model is a folder: ``model.toml`` (what it is and how it is trained), ``weights.safetensors``, ``trained.json`` (the
-weights' checksum and how the training went) and ``README.md`` (its card).
+weights' checksum and how the training went) and ``README.md`` (its card). Denoisers have a ``denoisers.toml`` instead:
+they propose nothing, and are in no list.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_dipr.errors import ModelError
 from napari_dipr.measurement import Measurement
-from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from napari_dipr.networks.dncnn import Denoisers
     from napari_dipr.networks.unrolled import Unrolled
+
+Network = TypeVar("Network", bound="Module")
 
 # Inside an installed package, and in a source tree.
 FOLDERS = (Path(__file__).parents[1] / "models", Path(__file__).parents[3] / "models")
 # Names further folders of models, separated as in PATH.
 VARIABLE = "NAPARI_DIPR_MODELS"
 WEIGHTS = "weights.safetensors"
+MODEL, DENOISERS = "model.toml", "denoisers.toml"
 # A pattern that differs more from its mirror image, relative to both, is none of a real object.
 ASYMMETRY = 0.02
 
@@ -43,20 +51,24 @@ def empty_folders() -> tuple[Path, ...]:
 
 def model_names() -> tuple[str, ...]:
     """Return the names of the models that are there, weights included."""
-    return tuple(sorted({p.parent.name for folder in folders() for p in folder.glob(f"*/{WEIGHTS}")}))
+    return tuple(sorted({path.name for path in _trained() if not (path / DENOISERS).is_file()}))
+
+
+def _trained() -> Iterator[Path]:
+    return (path.parent for folder in folders() for path in folder.glob(f"*/{WEIGHTS}"))
 
 
 def find_model(name: str) -> Path:
-    """Return the folder of a model, by its name or by its path.
+    """Return the folder of a model, or of denoisers, by its name or by its path.
 
     Raises
     ------
     ModelError
         If there is none.
     """
-    for folder in folders():
-        if name in model_names() and (folder / name / WEIGHTS).is_file():
-            return folder / name
+    for path in _trained():
+        if path.name == name:
+            return path
     own = Path(name).expanduser()
     if len(own.parts) > 1 and (own / WEIGHTS).is_file():
         return own
@@ -69,7 +81,7 @@ def find_model(name: str) -> Path:
 
 def describe_model(name: str) -> ModelSpec:
     """Return what a model is, without loading its weights."""
-    return ModelSpec.read(find_model(name) / "model.toml")
+    return ModelSpec.read(find_model(name) / MODEL)
 
 
 def misfit(measurement: Measurement, spec: ModelSpec) -> str | None:
@@ -159,16 +171,24 @@ def load_model(name: str, device: str = "cpu") -> "Unrolled":
     ModelError
         If it is missing, or its weights are not those that its ``trained.json`` names.
     """
+    return _loaded(name, MODEL, describe_model(name).network.build()).to(device)
+
+
+@lru_cache(maxsize=1)
+def load_denoisers(name: str, device: str = "cpu") -> "Denoisers":
+    """Load denoisers for use on a device; see :func:`load_model`."""
+    spec = DenoisersSpec.read(find_model(name) / DENOISERS)
+    return _loaded(name, DENOISERS, spec.denoisers.build()).to(device)
+
+
+def _loaded(name: str, description: str, network: Network) -> Network:
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    folder = find_model(name)
-    spec = ModelSpec.read(folder / "model.toml")
-    content = (folder / WEIGHTS).read_bytes()
+    content = (find_model(name) / WEIGHTS).read_bytes()
     _check(name, content)
-    network = spec.network.build()
     try:
         network.load_state_dict({key: value.float() for key, value in load_safetensors(content).items()})
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"The weights of {name!r} do not fit the network in its model.toml: {error}") from error
-    return network.eval().requires_grad_(False).to(device)
+        raise ModelError(f"The weights of {name!r} do not fit the network in its {description}: {error}") from error
+    return network.eval().requires_grad_(False)

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import math
 import platform
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,16 @@ from torch.utils.data import DataLoader, IterableDataset
 from napari_dipr.device import find_device
 from napari_dipr.errors import DeviceError, ModelError
 from napari_dipr.networks.propose import predict
-from napari_dipr.networks.spec import ModelSpec
-from napari_dipr.networks.zoo import WEIGHTS, describe_model, load_model, trained
+from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
+from napari_dipr.networks.unrolled import Unrolled
+from napari_dipr.networks.zoo import DENOISERS, WEIGHTS, describe_model, load_model, trained
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.physics.symmetry import nmse
+from napari_dipr.training.denoising import Denoising
 from napari_dipr.training.losses import LOSSES, jacobian
-from napari_dipr.training.objects import Draw, source, unseen_objects
+from napari_dipr.training.objects import Draw, placed_images, source, unseen_objects
 from napari_dipr.training.patterns import flawed, measure
+from napari_dipr.training.task import Task
 
 # Steps between two checkpoints, and between two lines of the loss curve.
 CHECKPOINT_EVERY = 500
@@ -46,14 +47,14 @@ class Steps(IterableDataset[int]):
         return iter(range(self.first, self.steps))
 
 
-class Training(lightning.LightningModule):
-    """A network, its losses and its schedule."""
+class Training(Task):
+    """The training of a network that proposes objects, with its losses."""
+
+    network: Unrolled
 
     def __init__(self, spec: ModelSpec, draw: Draw) -> None:
-        super().__init__()
-        self.spec, self.draw = spec, draw
-        self.network = spec.network.build()
-        self.began, self.seconds_before = time.monotonic(), 0.0
+        super().__init__(spec.model.name, spec.training)
+        self.spec, self.draw, self.network = spec, draw, spec.network.build()
         self.start_sha256: str | None = None
 
     def begin_with(self, model: str) -> None:
@@ -72,18 +73,14 @@ class Training(lightning.LightningModule):
         self.network.load_state_dict(load_model(model).state_dict())
         self.start_sha256 = trained(model)["sha256"]
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, those before the last resumption included."""
-        return self.seconds_before + time.monotonic() - self.began
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time that it took so far, and what it began with."""
-        checkpoint["seconds"], checkpoint["start_sha256"] = self.seconds, self.start_sha256
+        """Keep what it began with, too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["start_sha256"] = self.start_sha256
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up again."""
-        self.seconds_before = checkpoint.get("seconds", 0.0)
+        """Take it up again, too."""
+        super().on_load_checkpoint(checkpoint)
         self.start_sha256 = checkpoint.get("start_sha256")
 
     def training_step(self, step: int, batch_index: int) -> Tensor:
@@ -114,18 +111,13 @@ class Training(lightning.LightningModule):
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """AdamW; linear warm-up, then half a cosine to zero."""
-        t = self.spec.training
-        optimizer = torch.optim.AdamW(self.parameters(), lr=t.learning_rate, weight_decay=t.weight_decay)
-
-        def rate(step: int) -> float:
-            warmup = min(1.0, (step + 1) / (t.warmup_steps + 1))
-            # In Python's own numbers: the rate is kept in checkpoints, which admit nothing of numpy's.
-            return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / t.steps)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def figures(self) -> dict[str, Any]:
+        """Return the mean nmse of plain answers to test objects, and how many there are."""
+        batch = measure(unseen_objects(self.spec), self.spec.network.grid)
+        window = embed_window(torch.ones(self.spec.network.window, dtype=torch.bool), self.spec.network.grid)
+        errors, _ = nmse(predict(self.network.cpu().eval(), batch.intensities), batch.truth, window)
+        found = {"nmse": round(float(errors.mean()), 4), "nmse_objects": len(errors)}
+        return found if self.start_sha256 is None else {**found, "start_sha256": self.start_sha256}
 
 
 def train(
@@ -138,12 +130,12 @@ def train(
     devices: int = 1,
     nodes: int = 1,
 ) -> Path:
-    """Train the model that a ``model.toml`` describes, and write its weights beside that file.
+    """Train what a ``model.toml`` or a ``denoisers.toml`` describes, and write its weights beside that file.
 
     Parameters
     ----------
     config
-        The ``model.toml``.
+        The file.
     runs
         Folder for checkpoints and logs; a folder of the model's name is made in it. The loss curve is its
         ``metrics.csv`` and, for TensorBoard, its ``events`` file; a resumed training writes its part to ``from-STEP``.
@@ -169,29 +161,28 @@ def train(
         If the file does not describe a model, there is no such device, there are no images, or the model to begin with
         has another network.
     """
-    spec, place = ModelSpec.read(config), find_device(device)
+    place = find_device(device)
     _enough(place, devices)
-    folder = runs / spec.model.name
-    lightning.seed_everything(spec.training.seed, verbose=False)
-    data = Steps(spec.training.steps)
-    module = Training(spec, source(spec, images))
+    task = _task(config, images)
+    folder, schedule = runs / task.name, task.schedule
+    data = Steps(schedule.steps)
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.is_file():
         # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
         data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
-    elif spec.training.start is not None:
-        module.begin_with(spec.training.start)
+    elif isinstance(task, Training) and task.spec.training.start is not None:
+        task.begin_with(task.spec.training.start)
     part = f"from-{data.first}" if data.first else ""
     trainer = lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(place.type, place.type),
         devices=devices if place.index is None else [place.index],
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
-        max_steps=spec.training.steps,
+        max_steps=schedule.steps,
         max_epochs=-1,
         logger=[
-            CSVLogger(runs, name=spec.model.name, version=part),
-            TensorBoardLogger(runs, name=spec.model.name, version=part),
+            CSVLogger(runs, name=task.name, version=part),
+            TensorBoardLogger(runs, name=task.name, version=part),
         ],
         callbacks=[
             # Without a version counter: a new training beside an old one would write last-v1.ckpt, and resuming would
@@ -208,13 +199,23 @@ def train(
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
         gradient_clip_val=1.0,
-        precision=spec.training.precision,
+        precision=schedule.precision,
     )
     loader = DataLoader(data, batch_size=None)
-    trainer.fit(module, loader, ckpt_path=str(last) if resume and last.is_file() else None)
+    trainer.fit(task, loader, ckpt_path=str(last) if resume and last.is_file() else None)
     if trainer.is_global_zero:
-        _save(module, config.parent, trainer.global_step, trainer.world_size)
+        _save(task, config.parent, trainer.global_step, trainer.world_size)
     return config.parent / WEIGHTS
+
+
+def _task(config: Path, images: Path | None) -> Task:
+    if config.name == DENOISERS:
+        denoisers = DenoisersSpec.read(config)
+        lightning.seed_everything(denoisers.training.seed, verbose=False)
+        return Denoising(denoisers, placed_images(denoisers.training, images))
+    spec = ModelSpec.read(config)
+    lightning.seed_everything(spec.training.seed, verbose=False)
+    return Training(spec, source(spec, images))
 
 
 def _enough(place: torch.device, devices: int) -> None:
@@ -223,32 +224,20 @@ def _enough(place: torch.device, devices: int) -> None:
         raise DeviceError(f"{devices} devices were asked for; of {place} there is {there}.")
 
 
-def _test_error(module: Training) -> tuple[float, int]:
-    """Return the mean nmse on test objects, which no training sees, and how many there are."""
-    batch = measure(unseen_objects(module.spec), module.spec.network.grid)
-    window = embed_window(torch.ones(module.spec.network.window, dtype=torch.bool), module.spec.network.grid)
-    network = module.network.cpu().eval()
-    errors, _ = nmse(predict(network, batch.intensities), batch.truth, window)
-    return round(float(errors.mean()), 4), len(errors)
-
-
-def _save(module: Training, folder: Path, steps: int, devices: int) -> None:
-    weights = {key: value.cpu().half().contiguous() for key, value in module.network.state_dict().items()}
+def _save(task: Task, folder: Path, steps: int, devices: int) -> None:
+    weights = {key: value.cpu().half().contiguous() for key, value in task.network.state_dict().items()}
     content = save_safetensors(weights)
-    module.network.load_state_dict(weights)  # tested as they are shipped: rounded
-    error, count = _test_error(module)
+    task.network.load_state_dict(weights)  # tested as they are shipped: rounded
+    figures = task.figures()
     (folder / WEIGHTS).write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "nmse": error,
-        "nmse_objects": count,
+        **figures,
         "steps": steps,
         "devices": devices,
-        "seconds": round(module.seconds),
+        "seconds": round(task.seconds),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }
-    if module.start_sha256 is not None:
-        outcome["start_sha256"] = module.start_sha256
     (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_dipr import samples
 from napari_dipr.errors import FileError
-from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.spec import ModelSpec, Schedule
 from napari_dipr.training import simulated
 
 # Draws the batch of a number on a device: objects [batch, *window], and the generator to go on with.
@@ -81,25 +81,31 @@ def source(spec: ModelSpec, folder: Path | None = None) -> Draw:
     """
     t, window = spec.training, spec.network.window
 
-    def generator(number: int, device: torch.device) -> torch.Generator:
-        state = np.random.SeedSequence([t.seed, number, 2]).generate_state(1, np.uint32)
-        return torch.Generator(device).manual_seed(int(state[0]))
-
     if t.objects == "simulated":
 
         def draw(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
-            random = generator(number, device)
+            random = _generator(t, number, device)
             return simulated.draw(t.batch_size, window, t.variety, random), random
 
         return draw
+    return placed_images(t, folder)
+
+
+def placed_images(t: Schedule, folder: Path | None = None) -> Draw:
+    """Return what draws batches of FashionMNIST's training images as the paper uses them; see :func:`source`."""
     images = fashion_mnist("train", folder)
 
-    def place(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
+    def draw(number: int, device: torch.device) -> tuple[Tensor, torch.Generator]:
         chosen = np.random.default_rng([t.seed, number]).integers(0, len(images), t.batch_size)
         fields = samples.place(images[chosen], [t.seed, number, 1])
-        return torch.from_numpy(fields).to(device), generator(number, device)
+        return torch.from_numpy(fields).to(device), _generator(t, number, device)
 
-    return place
+    return draw
+
+
+def _generator(t: Schedule, number: int, device: torch.device) -> torch.Generator:
+    state = np.random.SeedSequence([t.seed, number, 2]).generate_state(1, np.uint32)
+    return torch.Generator(device).manual_seed(int(state[0]))
 
 
 def unseen_objects(spec: ModelSpec, count: int = 256) -> Tensor:
