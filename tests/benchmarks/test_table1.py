@@ -17,6 +17,7 @@ from napari_dipr.physics.symmetry import twin
 needs_weights = pytest.mark.skipif(
     not {m.model for m in METHODS.values()} - {None} <= set(model_names()), reason="models have no weights here"
 )
+IMAGES = 32
 KEYS = {
     "nmse_mean",
     "nmse_median",
@@ -33,7 +34,11 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def rows():
-    return table1(16, device="cpu", starts=4)["rows"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "PRDEEP_ITERATIONS", 20)
+        patch.setattr(benchmark, "PRDEEP_STARTS", 5)
+        patch.setitem(METHODS, "prdeep", replace(METHODS["prdeep"], most=2))
+        return table1(IMAGES, device="cpu", starts=4)["rows"]
 
 
 @needs_weights
@@ -41,7 +46,7 @@ def test_every_row_has_its_figures(rows):
     assert list(rows) == list(METHODS)
     for name, row in rows.items():
         assert set(row) == KEYS
-        assert row["images"] == 16
+        assert row["images"] == (2 if name == "prdeep" else IMAGES)
         assert 0 <= row["nmse_mean"] <= row["nmse_full_mean"] < 1
         assert row["positive"] is name.startswith("hio_positive")
         assert row["paper"] == METHODS[name].paper
@@ -88,7 +93,7 @@ def test_a_networks_transforms_are_counted(rows):
 
 @needs_weights
 def test_only_rows_that_find_a_support_have_its_overlap(rows):
-    without = {"hio", "alm", "hio_positive", "hio_positive_short", "hio_oracle", "alm_oracle"}
+    without = {"hio", "alm", "prdeep", "hio_positive", "hio_positive_short", "hio_oracle", "alm_oracle"}
     assert {name for name, row in rows.items() if row["support_iou"] is None} == without
     # ALM keeps the proposal's support, shrink-wrap betters it.
     assert rows["passive_refined_hio"]["support_iou"] > rows["passive"]["support_iou"] + 0.03

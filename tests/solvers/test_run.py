@@ -244,6 +244,24 @@ def test_pins_hold_in_a_run_that_goes_on(planted):
     assert torch.equal(end.state.pinned, pinned)
 
 
+def test_an_edit_may_be_left_to_shrink_wrap_and_pins_be_given_back(planted):
+    problem, _, support = planted((12, 12))
+    start = random_start(problem, support)
+    edit = np.zeros((12, 12), np.int8)
+    edit[0, 0], edit[11, 11] = 1, 1
+    other = edit[::-1].copy()
+    orders = {1: Controls(edit=edit), 2: Controls(edit=-edit, pin=False), 3: Controls(unpin=True, edit=other)}
+    steps = run(problem, Recipe.parse("hio*5"), start, interval=0)
+    seen, _ = every_iterate(steps, lambda i: orders.get(i.iteration))
+    pinned = [iterate.state.pinned for iterate in seen]
+    assert pinned[0] is None
+    for after in (1, 2):
+        assert torch.equal(pinned[after][0], torch.from_numpy(edit != 0))
+    assert seen[1].state.support[0, 0, 0]
+    assert not seen[2].state.support[0, 0, 0]
+    assert torch.equal(pinned[3][0], torch.from_numpy(other != 0))
+
+
 def test_an_edit_after_the_last_iteration_is_in_the_result_and_its_history(planted):
     problem, _, support = planted((12, 12))
     edit = np.zeros((12, 12), np.int8)

@@ -5,6 +5,7 @@ from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.networks.propose import propose
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
+from napari_dipr.ui.support_tools import grown, largest_piece
 
 needs_model = pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
 
@@ -118,6 +119,109 @@ def test_propose_is_disabled_with_its_reason_on_data_that_fit_no_model(workflow)
     assert "72 × 72" in workflow.support.reason.text()
     assert "24 × 28" in workflow.support.reason.text()
     assert workflow.support.autocorrelation_button.isEnabled()
+
+
+def pins_of(session):
+    layer = session.canvas.find("pins")
+    return None if layer is None else np.asarray(layer.data)
+
+
+def test_what_is_painted_is_pinned_for_all_to_see_until_it_is_given_back(loaded, finished):
+    session, panel = loaded.session, loaded.support
+    assert pins_of(session) is None
+    assert not panel.unpin_button.isEnabled()
+    taken_out = tuple(int(i) for i in np.argwhere(session.support)[0])
+    session.support_layer.brush_size = 1
+    session.support_layer.paint((2, 2), 1)
+    session.support_layer.paint(taken_out, 0)
+    loaded.refine.iterations.value = 60
+    loaded.refine.bar.start.click()
+    finished(session)
+    # Shrink-wrap would have let go of a pixel that far away.
+    assert session.support[2, 2]
+    assert not session.support[taken_out]
+    assert pins_of(session)[2, 2] == 1
+    assert pins_of(session)[taken_out] == 2
+    assert (pins_of(session) != 0).sum() == 2
+    assert "2 pinned" in panel.state.text()
+    layers = list(session.viewer.layers)
+    assert layers.index(session.canvas.find("pins")) < layers.index(session.support_layer)
+    assert session.viewer.layers.selection.active is session.support_layer
+    assert session.support_layer.data.max() == 1  # what is exported knows of no pins
+    panel.unpin_button.click()
+    assert not pins_of(session).any()
+    assert not panel.unpin_button.isEnabled()
+    assert session.is_edited
+    loaded.refine.bar.start.click()
+    finished(session)
+    assert not session.support[2, 2]
+
+
+def test_pins_given_back_during_a_run_are_shrink_wraps_again(loaded, finished, idle):
+    session, run = loaded.session, loaded.session.refinement
+    session.support_layer.paint((2, 2), 1)
+    loaded.refine.iterations.value = 100_000
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None and run.snapshot.iteration > 60)
+    assert session.support[2, 2]
+    loaded.support.unpin_button.click()
+    idle(lambda: not session.support[2, 2])
+    loaded.refine.bar.stop.click()
+    finished(session)
+
+
+def test_a_tool_changes_the_support_but_not_what_is_pinned_and_can_be_undone(loaded):
+    session, tools = loaded.session, loaded.support.tools
+    session.support_layer.brush_size = 1
+    session.support_layer.paint((2, 2), 1)
+    before = session.support
+    tools["Grow"].click()
+    expected = grown(before)
+    np.testing.assert_array_equal(session.support, expected)
+    tools["Largest piece"].click()
+    assert session.support[2, 2]  # pinned, and a piece of its own
+    assert session.support.sum() == largest_piece(expected).sum() + 1
+    assert np.count_nonzero(session.strokes) == 1
+    session.support_layer.undo()
+    session.support_layer.undo()
+    np.testing.assert_array_equal(session.support, before)
+
+
+def test_a_tool_that_would_leave_nothing_is_refused(loaded, told):
+    session = loaded.session
+    inside = np.zeros((72, 72), bool)
+    inside[30:32, 30:32] = True
+    session.show_support(inside, "test")
+    loaded.support.tools["Shrink"].click()
+    assert "Nothing would be left" in told.messages()[-1]
+    np.testing.assert_array_equal(session.support, inside)
+
+
+def test_a_tool_reaches_the_running_solver_and_shrink_wrap_may_undo_it(loaded, finished, idle):
+    session, run = loaded.session, loaded.session.refinement
+    loaded.refine.shrink_wrap.value = False
+    loaded.refine.iterations.value = 1_000_000
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    before = session.support
+    loaded.support.tools["Grow"].click()
+    idle(lambda: np.array_equal(run.snapshot.support, grown(before)))
+    assert session.strokes is None
+    loaded.refine.bar.stop.click()
+    finished(session)
+    assert run.settings["support_edited_by_hand"]
+
+
+@needs_model
+def test_reset_brings_the_proposal_back_but_for_what_is_pinned(proposed):
+    session = proposed.session
+    session.support_layer.brush_size = 1
+    session.support_layer.paint((2, 2), 1)
+    proposed.support.tools["Grow"].click()
+    proposed.support.reset_button.click()
+    expected = session.proposal.support.copy()
+    expected[2, 2] = True
+    np.testing.assert_array_equal(session.support, expected)
 
 
 @pytest.mark.skipif("unrolled-objects-2d" not in model_names(), reason="its weights are not there")

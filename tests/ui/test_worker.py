@@ -7,7 +7,7 @@ from napari_dipr.samples import sample
 from napari_dipr.solvers.problem import Problem, as_support, random_start
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.ui import worker
-from napari_dipr.ui.worker import Mailbox, refinement_worker
+from napari_dipr.ui.worker import Mailbox, Wish, refinement_worker
 
 
 def prepared(text="hio*40 + er*10"):
@@ -86,12 +86,28 @@ def test_an_error_in_the_middle_of_a_run_is_told(qtbot, monkeypatch):
 
 def test_later_strokes_win_and_wishes_are_taken_once():
     mailbox = Mailbox()
-    mailbox.post(edit=np.array([1, 1, 0], np.int8), beta=0.5)
-    number = mailbox.post(edit=np.array([0, -1, 1], np.int8))
+    mailbox.post(Wish(edit=np.array([1, 1, 0], np.int8), beta=0.5))
+    number = mailbox.post(Wish(edit=np.array([0, -1, 1], np.int8)))
     controls = mailbox.take()
     np.testing.assert_array_equal(controls.edit, [1, -1, 1])
     assert (controls.beta, controls.stop, mailbox.taken) == (0.5, False, number)
     assert mailbox.take().edit is None
+
+
+def test_wishes_that_do_not_go_together_are_done_one_after_the_other():
+    mailbox, edits = Mailbox(), np.eye(3, dtype=np.int8)
+    first = mailbox.post(Wish(edits[0]))
+    mailbox.post(Wish(unpin=True))
+    second = mailbox.post(Wish(edits[1]))  # of it no pixel is given back
+    third = mailbox.post(Wish(edits[2], pin=False, stop=True))
+    taken = [(mailbox.take(), mailbox.taken) for _ in range(4)]
+    assert [number for _, number in taken] == [first, second, third, third]
+    assert [controls.unpin for controls, _ in taken] == [False, True, False, False]
+    assert [controls.pin for controls, _ in taken] == [True, True, False, True]
+    assert [controls.stop for controls, _ in taken] == [False, False, True, False]
+    for (controls, _), edit in zip(taken, edits, strict=False):
+        np.testing.assert_array_equal(controls.edit, edit)
+    assert taken[3][0].edit is None
 
 
 def test_no_snapshot_is_due_until_the_last_one_was_shown(monkeypatch):

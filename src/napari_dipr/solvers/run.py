@@ -43,8 +43,11 @@ class Controls:
     Attributes
     ----------
     edit
-        What a person painted, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is.
-        These pixels are pinned: shrink-wrap will not undo them.
+        What a person changed, ``[*grid]`` or ``[batch, *grid]``: 1 put into the support, −1 taken out, 0 as it is.
+    pin
+        Whether these pixels are pinned: shrink-wrap will not undo them.
+    unpin
+        Whether those that were pinned before the edit are given back to shrink-wrap.
     beta
         Feedback of the algorithms that have one, from now on and in later stages; one that it does not fit (HIO takes
         up to 2, RAAR up to 1) keeps its own.
@@ -53,6 +56,8 @@ class Controls:
     """
 
     edit: ArrayLike | None = None
+    pin: bool = True
+    unpin: bool = False
     beta: float | None = None
     stop: bool = False
 
@@ -215,8 +220,10 @@ def run(
                 if controls is not None:
                     if watch is not None and (controls.edit is not None or controls.beta is not None):
                         watch = _Watch(recipe, start.support)  # what was best before says nothing now
+                    if controls.unpin:
+                        state = replace(state, pinned=None)
                     if controls.edit is not None:
-                        state = _edited(problem, state, controls.edit)
+                        state = _edited(problem, state, controls.edit, controls.pin)
                     beta = controls.beta if controls.beta is not None else beta
                     stage = _with_beta(stage, beta)
                     stopped = controls.stop
@@ -320,12 +327,14 @@ def _with_beta(stage: Stage, beta: float | None) -> Stage:
         raise RecipeError(f"The feedback β does not fit: {in_words(error)}.") from error
 
 
-def _edited(problem: Problem, state: State, edit: ArrayLike) -> State:
+def _edited(problem: Problem, state: State, edit: ArrayLike, pin: bool) -> State:
     strokes = torch.as_tensor(np.asarray(edit)).to(problem.device)
     if tuple(strokes.shape[-len(problem.grid) :]) != problem.grid:
         raise SupportError(f"The edit has the shape {tuple(strokes.shape)}, the measurement {problem.grid}.")
     strokes = strokes.expand(state.support.shape)
     support = as_support((state.support | (strokes > 0)) & (strokes >= 0), problem)
+    if not pin:
+        return _with_support(state, support, state.pinned)
     painted = strokes != 0
     return _with_support(state, support, painted if state.pinned is None else state.pinned | painted)
 

@@ -6,8 +6,8 @@ by side instead, each under a caption::
     measurement   first guess (network or autocorrelation)
     amplitude     phase                                      of the object, streaming
 
-The mask lies over the measurement, the support over the object's amplitude. There is one layer a quantity; a layer that
-a person removes is made anew when its quantity next changes.
+The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. There is one
+layer a quantity; a layer that a person removes is made anew when its quantity next changes.
 """
 
 import weakref
@@ -27,10 +27,13 @@ CELLS = {
     "guess": (0, 1),
     "amplitude": (1, 0),
     "support": (1, 0),
+    "pins": (1, 0),
     "phase": (1, 1),
 }
 SUPPORT_COLOUR = "#00e5ff"
 MASK_COLOUR = "#ff9500"
+# Of what a person painted into the support and out of it.
+PIN_COLOURS = {0: "transparent", 1: "#3ddc84", 2: "#ff5c8a", None: "transparent"}
 FRAME_COLOUR = "#3c434a"
 
 
@@ -124,6 +127,30 @@ class Canvas:
         layer.contour = 1
         return layer
 
+    def show_pins(self, strokes: NDArray[np.int8] | None) -> None:
+        """Show what a person painted into the support (1) and out of it (−1), under the support's layer."""
+        layer = self.find("pins", Labels)
+        if strokes is None:
+            strokes = np.zeros(self.grid, np.int8)
+            if layer is None:
+                return
+        pins = np.where(strokes < 0, 2, strokes).astype(np.uint8)
+        if layer is not None:
+            layer.data[...] = pins
+            layer.refresh()
+            return
+        selected = set(self.viewer.layers.selection)
+        layer = self.viewer.add_labels(
+            pins,
+            name=f"{self.name} · pinned",
+            colormap=DirectLabelColormap(color_dict=PIN_COLOURS),
+            opacity=0.4,
+            **self._where("pins"),
+        )
+        layer.editable = False
+        self._below_labels(layer)
+        self.viewer.layers.selection = selected  # the brush stays with the support
+
     def hide(self) -> None:
         """Put these layers out of sight; they stay in the list."""
         for layer in self.viewer.layers:
@@ -153,7 +180,7 @@ class Canvas:
     def _below_labels(self, layer: Layer) -> None:
         # A picture that is made after the support must not lie on top of it.
         layers = self.viewer.layers
-        labels = [i for i, other in enumerate(layers) if isinstance(other, Labels)]
+        labels = [i for i, other in enumerate(layers) if isinstance(other, Labels) and other is not layer]
         if labels and layers.index(layer) > labels[0]:
             layers.move(layers.index(layer), labels[0])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_dipr.errors import DiprError
-from napari_dipr.ui.worker import Mailbox, Snapshot, refinement_worker
+from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
 if TYPE_CHECKING:
     from napari_dipr.solvers.problem import Problem
@@ -116,9 +116,10 @@ class Refinement:
             settings["continues"] = self.settings
         known = {"positive": positive, "free": free}
         psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
-        prepare = _preparation(measurement, recipe, support, first, psf, seed, device, known, settings)
-        self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
         session.agree(support)
+        pinned = None if session.strokes is None else session.strokes != 0
+        prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
+        self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
         self._worker = refinement_worker(self._mailbox, prepare, session.truth)
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
         mailbox = self._mailbox
@@ -135,21 +136,21 @@ class Refinement:
         if self.state == "running":
             self._worker.pause()
         elif self.state == "paused":
-            self._pass_edits_on()
+            self.pass_edits_on()
             self._worker.resume()
 
     def set_beta(self, beta: float) -> None:
         """Give the running algorithm another β."""
         if self.state in ("running", "paused"):
-            self._mailbox.post(beta=beta)
+            self._mailbox.post(Wish(beta=beta))
             at = 0 if self.snapshot is None else self.snapshot.iteration
             self._run_settings.setdefault("beta_changes", []).append({"after_iteration": at, "beta": beta})
 
     def stop(self) -> None:
         """End the run after its iteration, with what there is."""
         if self.state in ("running", "paused"):
-            self._pass_edits_on()
-            self._mailbox.post(stop=True)
+            self.pass_edits_on()
+            self._mailbox.post(Wish(stop=True))
             self._worker.resume()
             self._set(self._mailbox, "stopping")
 
@@ -186,17 +187,27 @@ class Refinement:
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.shown(monotonic() - began)
 
-    def _pass_edits_on(self) -> None:
-        """Post what was painted since the layer last agreed with the solver; undo and redo are seen here too."""
+    def pass_edits_on(self) -> None:
+        """Let the solver have what was painted since the layer last agreed with it; undo and redo are seen here too."""
         support, known = self.session.support, self.session.known_support
         if support is None or known is None or np.array_equal(support, known):
             return
-        if self._is_impossible(support):
-            return
-        edit = support.astype(np.int8) - known.astype(np.int8)
-        self._strokes.append((self._mailbox.post(edit=edit), edit))
-        self._run_settings["support_edited_by_hand"] = True
-        self.session.agree(support)
+        if self.state == "idle":
+            self.session.agree(support)
+        elif not self._is_impossible(support):
+            self.pass_on(support.astype(np.int8) - known.astype(np.int8))
+            self.session.agree(support)
+
+    def pass_on(self, edit: NDArray[np.int8], *, pin: bool = True) -> None:
+        """Let the solver, where one runs, have a change of the support: 1 put in, −1 taken out; pinned or not."""
+        if self.state != "idle":
+            self._strokes.append((self._mailbox.post(Wish(edit, pin)), edit))
+            self._run_settings["support_edited_by_hand"] = True
+
+    def unpin(self) -> None:
+        """Give what was pinned back to shrink-wrap."""
+        if self.state != "idle":
+            self._mailbox.post(Wish(unpin=True))
 
     def _is_impossible(self, support: NDArray[np.bool_]) -> bool:
         """Say whether no solver can use a support, and tell why, once; the run goes on with the last one that did."""
@@ -213,7 +224,7 @@ class Refinement:
 
     def _follow_support(self, snapshot: Snapshot) -> None:
         """Bring shrink-wrap's changes into the layer, round the strokes that the solver has not seen yet."""
-        self._pass_edits_on()
+        self.pass_edits_on()
         self._strokes = [(number, edit) for number, edit in self._strokes if number > snapshot.taken]
         wanted = snapshot.support.copy()
         for _, edit in self._strokes:
@@ -225,6 +236,7 @@ def _preparation(
     measurement: Any,
     recipe: "Callable[[Problem | None], Recipe]",
     support: NDArray[np.bool_],
+    pinned: NDArray[np.bool_] | None,
     first: NDArray[np.complex64] | None,
     psf: NDArray[np.float32] | None,
     seed: int,
@@ -247,8 +259,11 @@ def _preparation(
         inside = as_support(support, problem)
         settings["recipe"] = recipe(problem)
         if first is None:
-            return problem, settings["recipe"], random_start(problem, inside, seed)
-        begin = start_from(problem, torch.from_numpy(first)[None], inside)
+            begin = random_start(problem, inside, seed)
+        else:
+            begin = start_from(problem, torch.from_numpy(first)[None], inside)
+        if pinned is not None:
+            begin = replace(begin, pinned=torch.from_numpy(pinned)[None].to(place))
         if psf is not None:
             begin = replace(begin, psf=torch.from_numpy(psf)[None].to(place))
         return problem, settings["recipe"], begin

@@ -16,6 +16,7 @@ import qtpy
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement
@@ -40,8 +41,8 @@ class Session:
     known_support
         The support that program and solver know of; where the layer differs, a person painted just now.
     strokes
-        Int8 ``[*grid]``: what a person painted before that, 1 into the support and −1 out of it; None before anything
-        was.
+        Int8 ``[*grid]``: what a person painted before that, 1 into the support and −1 out of it; None where nothing
+        was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
     refinement
@@ -63,6 +64,7 @@ class Session:
         self.known_support: NDArray[np.bool_] | None = None
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
+        self._edited = False
         self.refinement = Refinement(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -88,6 +90,7 @@ class Session:
             self.canvas.hide()
         self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
         self.proposal, self.support_from, self.known_support, self.strokes = None, "drawn by hand", None, None
+        self._edited = False
         self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
         if layer is None:
             self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
@@ -138,7 +141,7 @@ class Session:
     @property
     def is_edited(self) -> bool:
         """Whether a person changed the support since it was proposed."""
-        return self.strokes is not None or self._differs()
+        return self._edited or self._differs()
 
     def _differs(self) -> bool:
         support, known = self.support, self.known_support
@@ -150,8 +153,42 @@ class Session:
             assert self.support is not None
             assert self.known_support is not None
             drawn = self.support.astype(np.int8) - self.known_support.astype(np.int8)
-            self.strokes = drawn if self.strokes is None else np.where(drawn == 0, self.strokes, drawn)
+            self._pin(drawn if self.strokes is None else np.where(drawn == 0, self.strokes, drawn))
+            self._edited = True
         self.known_support = support.copy()
+
+    def unpin(self) -> None:
+        """Give what a person painted back to shrink-wrap and to the threshold; the support stays as it is."""
+        self.refinement.pass_edits_on()
+        self.refinement.unpin()
+        self._pin(None)
+        self.support_changed.emit()
+
+    def _pin(self, strokes: NDArray[np.int8] | None) -> None:
+        self.strokes = strokes
+        self._canvas().show_pins(strokes)
+
+    def _but_pinned(self, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return support if self.strokes is None else np.where(self.strokes == 0, support, self.strokes > 0)
+
+    def reshape(self, change: Callable[[NDArray[np.bool_]], NDArray[np.bool_]]) -> None:
+        """Change the support as a whole; what is pinned stays, and nothing more is. Undo takes it back.
+
+        Raises
+        ------
+        DiprError
+            If there is no support, or nothing would be left of it.
+        """
+        before, layer = self.support, self.support_layer
+        if before is None or layer is None:
+            raise DiprError("There is no support yet. Propose one, or take the autocorrelation's.")
+        self.refinement.pass_edits_on()
+        after = self._but_pinned(change(before))
+        if not after.any():
+            raise DiprError("Nothing would be left of the support: it stays as it is.")
+        self._edited, self.known_support = True, after
+        self.refinement.pass_on(after.astype(np.int8) - before.astype(np.int8), pin=False)
+        self._write(layer, before, after)
 
     def propose(self, model: str, device: str) -> None:
         """Let a network propose object and support, off the main thread; the threshold is what suits the object."""
@@ -180,14 +217,12 @@ class Session:
         from napari_dipr.networks.propose import rethreshold
 
         self.proposal = rethreshold(self.proposal, threshold)
-        wanted, support = self.proposal.support, self.support
-        if support is not None:
-            self.agree(support)
+        if self.support is not None:
+            self.agree(self.support)
         strokes = self.strokes
-        if strokes is not None:
-            wanted = np.where(strokes == 0, wanted, strokes > 0)
-        self.show_support(wanted, f"model {self.proposal.model}")
-        self.strokes = strokes
+        self.show_support(self._but_pinned(self.proposal.support), f"model {self.proposal.model}")
+        self._pin(strokes)
+        self._edited = strokes is not None
         self.support_changed.emit()
 
     def propose_autocorrelation(self) -> None:
@@ -215,15 +250,32 @@ class Session:
         layer = self.support_layer
         if layer is None:
             layer = self._canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
-            layer.events.paint.connect(lambda event: self.support_changed.emit())
+            layer.events.paint.connect(self._painted)
             layer.events.set_data.connect(lambda event: self.support_changed.emit())
-        else:
-            changed = np.nonzero((np.asarray(layer.data) > 0) != support)
-            if len(changed[0]):
-                layer.data_setitem(changed, support[changed].astype(layer.data.dtype))
+        before = np.asarray(layer.data) > 0
+        self.known_support, self.support_from, self._edited = support.copy(), support_from, False
+        self._write(layer, before, support)
         self.viewer.layers.selection = {layer}
-        self.known_support, self.support_from, self.strokes = support.copy(), support_from, None
+        self._pin(None)
         self.support_changed.emit()
+
+    def _painted(self, event: Any) -> None:
+        # The event may come before the change.
+        QTimer.singleShot(0, self._look_at_strokes)
+
+    def _look_at_strokes(self) -> None:
+        if self.viewer is None:
+            return
+        # At once, and not with the next picture of the run, which may be a second away.
+        if self.refinement.state == "running":
+            self.refinement.pass_edits_on()
+        self.support_changed.emit()
+
+    def _write(self, layer: Labels, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> None:
+        # Through the layer's own history, so that a person can undo it.
+        changed = np.nonzero(before != after)
+        if len(changed[0]):
+            layer.data_setitem(changed, after[changed].astype(layer.data.dtype))
 
     def follow(self, support: NDArray[np.bool_]) -> None:
         """Bring a solver's support into the layer, unless a person's stroke is not passed on yet."""

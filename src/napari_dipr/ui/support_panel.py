@@ -1,16 +1,18 @@
 """The Support panel: let a network propose a support, or take the autocorrelation's, and edit it."""
 
+from functools import partial
 from typing import Any
 
 import napari
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSlider
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.errors import ModelError
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.support_tools import TOOLS
 
 
 class SupportPanel(QWidget):
@@ -38,6 +40,18 @@ class SupportPanel(QWidget):
             session.propose_autocorrelation,
         )
         self.empty_button = button("Empty", "An empty support, to paint by hand", self._empty)
+        self.tools = {
+            name: button(name, f"{words}; what you painted stays", partial(session.reshape, change))
+            for name, (change, words) in TOOLS.items()
+        }
+        self.reset_button = button(
+            "Reset",
+            "The support as it was proposed, at this threshold",
+            lambda: session.reshape(lambda support: session.proposal.support),
+        )
+        self.unpin_button = button(
+            "Unpin all", "Let shrink-wrap and the threshold change what you painted, too", session.unpin
+        )
         self.reason = remark()
         self.state = remark()
         form = Form()
@@ -46,9 +60,13 @@ class SupportPanel(QWidget):
         buttons.addWidget(self.propose_button)
         buttons.addWidget(self.autocorrelation_button)
         buttons.addWidget(self.empty_button)
+        tools = QGridLayout()
+        for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button)):
+            tools.addWidget(tool, number // 3, number % 3)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addLayout(buttons)
+        layout.addLayout(tools)
         layout.addWidget(self.reason)
         layout.addWidget(self.state)
         layout.addStretch()
@@ -107,6 +125,11 @@ class SupportPanel(QWidget):
         for other in (self.autocorrelation_button, self.empty_button):
             other.setEnabled(idle and self.session.measurement is not None)
         self.threshold.enabled = idle and self.session.proposal is not None
+        there = self.session.support is not None
+        for tool in self.tools.values():
+            tool.setEnabled(there)
+        self.reset_button.setEnabled(there and self.session.proposal is not None)
+        self.unpin_button.setEnabled(self.session.strokes is not None)
 
     def _support_changed(self) -> None:
         self._enable()
@@ -116,6 +139,8 @@ class SupportPanel(QWidget):
             return
         words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), from {self.session.support_from}"
         words += ", edited by hand" if self.session.is_edited else ""
+        if (strokes := self.session.strokes) is not None:
+            words += f", {np.count_nonzero(strokes)} pinned"
         if (proposal := self.session.proposal) is not None:
             with self.threshold.changed.blocked():
                 self.threshold.value = min(max(proposal.threshold, self.threshold.min), self.threshold.max)

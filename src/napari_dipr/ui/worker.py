@@ -75,37 +75,56 @@ class Snapshot:
     nmse: float | None = None
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What the window asks of a run; as :class:`~napari_dipr.solvers.run.Controls`, which would bring torch along."""
+
+    edit: NDArray[np.int8] | None = None
+    pin: bool = True
+    unpin: bool = False
+    beta: float | None = None
+    stop: bool = False
+
+    def merged(self, later: "Wish") -> "Wish | None":
+        """Return both as one; None where the later must wait for this one to be done."""
+        if later.unpin or (self.edit is not None and later.edit is not None and self.pin != later.pin):
+            return None
+        edit, pin = (self.edit, self.pin) if later.edit is None else (later.edit, later.pin)
+        if self.edit is not None and later.edit is not None:
+            edit = np.where(later.edit != 0, later.edit, self.edit)
+        beta = self.beta if later.beta is None else later.beta
+        return Wish(edit, pin, self.unpin, beta, self.stop or later.stop)
+
+
 class Mailbox:
     """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._edit: NDArray[np.int8] | None = None
-        self._beta: float | None = None
-        self._stop = False
+        self._wishes: list[tuple[int, Wish]] = []
         self.posted = self.taken = 0
         self.shown_at, self.showing = 0.0, False
         self.cost = 0.0
 
-    def post(self, *, edit: NDArray[np.int8] | None = None, beta: float | None = None, stop: bool = False) -> int:
-        """Leave a wish; later edits of a pixel win over earlier ones. Returns the wish's number."""
+    def post(self, wish: Wish) -> int:
+        """Leave a wish; of edits the later win over the earlier ones. Returns the wish's number."""
         with self._lock:
-            if edit is not None:
-                self._edit = edit if self._edit is None else np.where(edit != 0, edit, self._edit)
-            self._beta = beta if beta is not None else self._beta
-            self._stop |= stop
             self.posted += 1
+            both = self._wishes[-1][1].merged(wish) if self._wishes else None
+            if both is not None:
+                self._wishes[-1] = (self.posted, both)
+            else:
+                self._wishes.append((self.posted, wish))
             return self.posted
 
     def take(self) -> Any:
-        """Return all wishes as one :class:`~napari_dipr.solvers.run.Controls`, and forget them."""
+        """Return the wishes that can be done at once as one :class:`~napari_dipr.solvers.run.Controls`."""
         from napari_dipr.solvers.run import Controls
 
         with self._lock:
-            controls = Controls(edit=self._edit, beta=self._beta, stop=self._stop)
-            self._edit = self._beta = None
-            self.taken = self.posted
-            return controls
+            number, wish = self._wishes.pop(0) if self._wishes else (self.taken, Wish())
+            self.taken = number
+            return Controls(**vars(wish))
 
     def shown(self, seconds: float) -> None:
         """Say that the last snapshot is on the screen, and how long that took."""
