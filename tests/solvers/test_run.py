@@ -262,6 +262,15 @@ def test_an_edit_may_be_left_to_shrink_wrap_and_pins_be_given_back(planted):
     assert torch.equal(pinned[3][0], torch.from_numpy(other != 0))
 
 
+def test_a_run_yields_after_as_many_iterations_as_asked_for(planted):
+    problem, _, support = planted((12, 12))
+    steps = run(problem, Recipe.parse("er*30"), random_start(problem, support), interval=float("inf"))
+    orders = {1: 1, 2: 3, 5: 10, 15: None}
+    seen, end = every_iterate(steps, lambda i: Controls(steps=orders[i.iteration]))
+    assert [iterate.iteration for iterate in seen] == [1, 2, 5, 15]
+    assert end.iterations == 30
+
+
 def test_an_edit_after_the_last_iteration_is_in_the_result_and_its_history(planted):
     problem, _, support = planted((12, 12))
     edit = np.zeros((12, 12), np.int8)

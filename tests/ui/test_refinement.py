@@ -98,6 +98,38 @@ def test_pause_holds_the_run_and_keeps_what_is_painted(loaded, finished, idle, q
     finished(session)
 
 
+def test_a_held_run_goes_step_by_step(loaded, finished, idle, qtbot):
+    session, run, bar = loaded.session, loaded.session.refinement, loaded.refine.bar
+    loaded.refine.iterations.value = LONG
+    assert not bar.step.isEnabled()
+    bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    assert not bar.step.isEnabled()
+    bar.pause.click()
+    last = []
+
+    def still():
+        last.append(run.snapshot.iteration)
+        return len(last) > 20 and len(set(last[-20:])) == 1
+
+    idle(still)
+    held = run.snapshot.iteration
+    for steps in (1, 1, 7):
+        bar.steps.value = steps
+        painted(session, (steps, 4), 1)
+        bar.step.click()
+        held += steps
+        idle(lambda held=held: run.snapshot.iteration == held)
+        assert run.snapshot.support[steps, 4]
+    qtbot.wait(300)
+    assert run.snapshot.iteration == held
+    assert run.state == "paused"
+    bar.pause.click()
+    idle(lambda: run.snapshot.iteration > held + 1)
+    bar.stop.click()
+    finished(session)
+
+
 def test_a_stop_before_the_pause_came_into_effect_ends_the_run(loaded, finished):
     loaded.refine.iterations.value = LONG
     loaded.refine.bar.start.click()

@@ -51,6 +51,8 @@ class Controls:
     beta
         Feedback of the algorithms that have one, from now on and in later stages; one that it does not fit (HIO takes
         up to 2, RAAR up to 1) keeps its own.
+    steps
+        Yield again after so many iterations, or at the run's end; None: by the clock.
     stop
         End the run after this iteration, with what there is.
     """
@@ -59,6 +61,7 @@ class Controls:
     pin: bool = True
     unpin: bool = False
     beta: float | None = None
+    steps: int | None = None
     stop: bool = False
 
 
@@ -178,6 +181,7 @@ def run(
     began = yielded = time.monotonic()
     beta: float | None = None
     total, done, ended, stopped = recipe.iterations, 0, [], False
+    wanted: int | None = 1  # the iteration to yield after; None: by the clock
     searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
 
     def look() -> tuple[Tensor, Errors]:
@@ -214,9 +218,10 @@ def run(
                 look()
             settled = watch.ended(history) if watch is not None and watch.is_due(stage.iterations - left) else None
             now = time.monotonic()
-            if done == 1 or now - yielded >= interval:
+            if done == wanted or (wanted is None and now - yielded >= interval):
                 yielded = now
                 controls = yield Iterate(problem, state, done, total, str(stage), history.read())
+                wanted = None if controls is None or controls.steps is None else done + controls.steps
                 if controls is not None:
                     if watch is not None and (controls.edit is not None or controls.beta is not None):
                         watch = _Watch(recipe, start.support)  # what was best before says nothing now

@@ -177,7 +177,7 @@ class RefinePanel(QWidget):
 
 
 class RunBar(QWidget):
-    """Start, Pause, Stop, and how far the run is."""
+    """Start, Pause, Step, Stop, and how far the run is."""
 
     def __init__(self, panel: RefinePanel) -> None:
         super().__init__()
@@ -185,6 +185,8 @@ class RunBar(QWidget):
         run = session.refinement
         self.start = button("Start", "Start the refinement", panel.run)
         self.pause = button("Pause", "Hold the run; what is painted meanwhile counts when it goes on", run.pause)
+        self.steps = SpinBox(value=1, min=1, max=100_000, tooltip="Iterations of a step")
+        self.step = button("Step", "Some iterations of a run that is held", lambda: run.step(self.steps.value))
         self.stop = button("Stop", "End the run with what there is", run.stop)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -192,10 +194,11 @@ class RunBar(QWidget):
         self.words = remark()
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
-        for column, widget in enumerate((self.start, self.pause, self.stop)):
+        buttons = (self.start, self.pause, self.step, self.steps.native, self.stop)
+        for column, widget in enumerate(buttons):
             layout.addWidget(widget, 0, column)
-        layout.addWidget(self.progress, 1, 0, 1, 3)
-        layout.addWidget(self.words, 2, 0, 1, 3)
+        layout.addWidget(self.progress, 1, 0, 1, len(buttons))
+        layout.addWidget(self.words, 2, 0, 1, len(buttons))
         for signal in (
             run.changed,
             run.advanced,
@@ -212,6 +215,8 @@ class RunBar(QWidget):
         self.start.setEnabled(run.state == "idle" and ready and not session.busy)
         self.pause.setEnabled(run.state in ("running", "paused"))
         self.pause.setText("Resume" if run.state == "paused" else "Pause")
+        self.step.setEnabled(run.state == "paused")
+        self.steps.enabled = run.state == "paused"
         self.stop.setEnabled(run.state in ("running", "paused"))
         snapshot = run.snapshot
         if session.busy:

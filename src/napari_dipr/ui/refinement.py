@@ -125,8 +125,6 @@ class Refinement:
         mailbox = self._mailbox
         self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))
         self._worker.returned.connect(lambda snapshot: self._arrived(mailbox, snapshot))
-        self._worker.paused.connect(lambda: self._set(mailbox, "paused"))
-        self._worker.resumed.connect(lambda: self._set(mailbox, "running"))
         self._worker.finished.connect(lambda: self._set(mailbox, "idle"))
         self._worker.start()
         self._set(mailbox, "running")
@@ -134,10 +132,18 @@ class Refinement:
     def pause(self) -> None:
         """Hold the run, or let it go on."""
         if self.state == "running":
-            self._worker.pause()
+            self._mailbox.hold(True)
+            self._set(self._mailbox, "paused")
         elif self.state == "paused":
             self.pass_edits_on()
-            self._worker.resume()
+            self._mailbox.hold(False)
+            self._set(self._mailbox, "running")
+
+    def step(self, iterations: int = 1) -> None:
+        """Let a held run do some iterations, and hold again."""
+        if self.state == "paused":
+            self.pass_edits_on()
+            self._mailbox.step(iterations)
 
     def set_beta(self, beta: float) -> None:
         """Give the running algorithm another β."""
@@ -151,7 +157,6 @@ class Refinement:
         if self.state in ("running", "paused"):
             self.pass_edits_on()
             self._mailbox.post(Wish(stop=True))
-            self._worker.resume()
             self._set(self._mailbox, "stopping")
 
     def abandon(self) -> None:
@@ -163,10 +168,6 @@ class Refinement:
 
     def _set(self, mailbox: Mailbox, state: RunState) -> None:
         if mailbox is not self._mailbox:
-            return
-        if self.state == "stopping" and state in ("running", "paused"):
-            # A pause that was asked for before the stop comes late: let the run go on to its end.
-            self._worker.resume()
             return
         self.state = state
         if state == "idle":

@@ -103,6 +103,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._wishes: list[tuple[int, Wish]] = []
         self.posted = self.taken = 0
+        self._held, self._steps = False, 0
         self.shown_at, self.showing = 0.0, False
         self.cost = 0.0
 
@@ -117,14 +118,30 @@ class Mailbox:
                 self._wishes.append((self.posted, wish))
             return self.posted
 
+    def hold(self, held: bool) -> None:
+        """Let the run wait, or go on."""
+        with self._lock:
+            self._held, self._steps = held, 0
+
+    def step(self, iterations: int) -> None:
+        """Let a held run do so many iterations, and wait again."""
+        with self._lock:
+            self._steps += iterations
+
     def take(self) -> Any:
-        """Return the wishes that can be done at once as one :class:`~napari_dipr.solvers.run.Controls`."""
+        """Return the wishes that can be done at once as one :class:`~napari_dipr.solvers.run.Controls`.
+
+        None where the run is to wait.
+        """
         from napari_dipr.solvers.run import Controls
 
         with self._lock:
+            if self._held and not self._steps and not any(wish.stop for _, wish in self._wishes):
+                return None
             number, wish = self._wishes.pop(0) if self._wishes else (self.taken, Wish())
             self.taken = number
-            return Controls(**vars(wish))
+            steps, self._steps = self._steps or None, 0
+            return Controls(**vars(wish), steps=steps)
 
     def shown(self, seconds: float) -> None:
         """Say that the last snapshot is on the screen, and how long that took."""
@@ -144,7 +161,8 @@ def refinement_worker(
     """Make (not start) the worker of a refinement.
 
     ``prepare`` is called in the worker and returns problem, recipe and start. The worker yields a :class:`Snapshot`, or
-    None where none is due, and returns the last one, compared with the truth where there is one.
+    None where none is due, and returns the last one, compared with the truth where there is one. A run that is held
+    shows where it is, and waits.
     """
     worker = create_worker(_refine, mailbox, prepare, truth, _ignore_errors=True)
     worker.errored.connect(tell)
@@ -163,18 +181,22 @@ def _refine(
         from napari_dipr.solvers.run import run
 
         problem, recipe, start = prepare()
-        before, began = None, time.monotonic()
+        before, shown, began = None, 0, time.monotonic()
         steps = run(problem, recipe, start, interval=INTERVAL)
         iterate = next(steps)
         while True:
-            snapshot = None
-            if mailbox.wants_snapshot():
+            controls, snapshot = mailbox.take(), None
+            held = controls is None and not mailbox.showing
+            if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
                 mailbox.showing = True
                 snapshot = _snapshot(iterate, before, time.monotonic() - began, mailbox.taken)
-                before = snapshot.object
+                before, shown = snapshot.object, iterate.iteration
             yield snapshot
+            if controls is None:
+                time.sleep(INTERVAL)
+                continue
             try:
-                iterate = steps.send(mailbox.take())
+                iterate = steps.send(controls)
             except StopIteration as end:
                 return _last(end.value, iterate.total, before, mailbox.taken, truth)
     except (RuntimeError, MemoryError, StopIteration) as error:
