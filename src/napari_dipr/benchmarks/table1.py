@@ -16,8 +16,9 @@ References
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from napari_dipr.benchmarks.score import Outcome, errors_of, summary
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import write_json
-from napari_dipr.networks.propose import predict, support_of
+from napari_dipr.networks.propose import Mirror, answer_mirrored, mirrors, predict, suited_shrinkwrap, support_of
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_denoisers, load_model, trained
 from napari_dipr.physics.fill import fill_unmeasured
@@ -40,7 +41,7 @@ from napari_dipr.physics.fourier import forward
 from napari_dipr.solvers.prdeep import prdeep
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
-from napari_dipr.solvers.run import solve
+from napari_dipr.solvers.run import Reconstruction, solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
 from napari_dipr.training.losses import Batch as Measured
 from napari_dipr.training.objects import fashion_mnist
@@ -57,10 +58,10 @@ HIO_SHORT = "hio*150 + er*30"
 
 PASSIVE, NAIVE, UNROLLED = "passive-fashion", "naive-fashion", "unrolled-fashion"
 DNCNN = "dncnn-fashion"
-# A start as close as the unrolled network's does not need shrink-wrap's support to be tight: pictures have dim parts.
-CLOSE = ShrinkWrap(threshold=0.1)
 # Between the seeds of an image's starts; those of batches are as far apart as their first images.
 APART = 1_000_003
+# Different answers of a network to a real object's pattern and its mirror images.
+ANSWERS = 4
 # Amplitude of what is added to a proposal at random, relative to its own.
 DISTURBANCE = 0.5
 STARTS = 8
@@ -68,8 +69,8 @@ STARTS = 8
 # prDeep's start is the best of many short runs of HIO, gone on with; as its authors have it.
 PRDEEP_STARTS, PRDEEP_FIRST, PRDEEP_THEN = 50, "hio*50", "hio*1000"
 PRDEEP_ITERATIONS = 200
-# Of the denoisers beside the amplitudes: the best of five on training images.
-PRDEEP_WEIGHT = 0.1
+# Of the denoisers beside the amplitudes: of nine from .03 to 1000 the best on 16 training images.
+PRDEEP_WEIGHT = 100.0
 # It costs some TFLOP an image.
 PRDEEP_MOST = 256
 
@@ -90,7 +91,7 @@ class Method:
     Attributes
     ----------
     run
-        How it works on a batch, and with how many starts where it has several.
+        How it works on a batch, with so many starts.
     model
         The network that proposes, if it needs one.
     paper
@@ -99,6 +100,8 @@ class Method:
         Whether it is told that objects are real and not negative.
     denoisers
         The denoisers that it needs.
+    several
+        Whether it has more than one.
     most
         Of how many images it is run on the first; None for all that are asked for.
     """
@@ -108,6 +111,7 @@ class Method:
     paper: float | None = None
     positive: bool = False
     denoisers: str | None = None
+    several: bool = False
     most: int | None = None
 
 
@@ -136,17 +140,33 @@ def _truth(batch: Batch, count: int) -> list[State]:
 
 
 def _proposal(model: str) -> Starts:
-    """Start from a network's output in the support that follows from it; from the second start on, disturbed."""
+    """Start from a network's answers to the pattern and its mirror images, then from the same disturbed."""
 
     def starts(batch: Batch, count: int) -> list[State]:
-        proposed = _network(model)(batch, 1)
-        assert proposed.support is not None
-        # The first of the random starts is passed over: the proposal itself takes its place.
-        noise = [start.object for start in _random(batch, proposed.support, count)[1:]] if count > 1 else []
-        objects = [proposed.object, *(proposed.object + DISTURBANCE * x for x in noise)]
-        return [start_from(batch.problem, x, proposed.support) for x in objects]
+        problem, how = batch.problem, describe_model(model).proposal
+        network, patterns = load_model(model, str(problem.device)), _filled(problem)
+        objects = []
+        for mirror in islice(_handed(patterns), count):
+            cornered = answer_mirrored(network, mirror, patterns, problem.measured)
+            objects.append(torch.fft.fftshift(cornered, (1, 2)))
+        supports = [support_of(x, how) for x in objects]
+        for number in range(len(objects), count):
+            which = number % ANSWERS
+            noise = random_start(problem, supports[which], batch.seed + APART * number).object
+            objects.append(objects[which] + DISTURBANCE * noise)
+            supports.append(supports[which])
+        return [start_from(problem, x, support) for x, support in zip(objects, supports, strict=True)]
 
     return starts
+
+
+def _handed(patterns: Tensor) -> Iterator[Mirror]:
+    # A real object's pattern is its own reverse: along one axis is as good as along the other.
+    return (mirror for mirror in mirrors(patterns) if 2 not in mirror.reversed)
+
+
+def _filled(problem: Problem) -> Tensor:
+    return fill_unmeasured(problem.amplitudes.square(), problem.measured)
 
 
 def _network(model: str) -> Callable[[Batch, int], Outcome]:
@@ -154,7 +174,7 @@ def _network(model: str) -> Callable[[Batch, int], Outcome]:
 
     def run(batch: Batch, count: int = 1) -> Outcome:
         measured, network = batch.problem.measured, load_model(model, str(batch.problem.device))
-        objects = predict(network, fill_unmeasured(batch.problem.amplitudes.square(), measured), measured)
+        objects = predict(network, _filled(batch.problem), measured)
         how = describe_model(model).proposal
         return Outcome(objects, support_of(objects, how), ffts=0)
 
@@ -164,44 +184,47 @@ def _network(model: str) -> Callable[[Batch, int], Outcome]:
 def _refined(
     starts: Starts,
     recipe: str,
-    shrinkwrap: ShrinkWrap | None = None,
+    shrinkwrap: Callable[[], ShrinkWrap] | None = None,
     *,
-    several: bool = False,
     positive: bool = False,
     finds: bool = True,
 ) -> Callable[[Batch, int], Outcome]:
-    """Refine from a start, or from several: of each image that is kept which leaves the least residual.
-
-    That needs no truth. ``finds`` says whether the support is a finding.
-    """
+    """Refine from a start or several; ``finds`` says whether the support is a finding."""
 
     def run(batch: Batch, count: int) -> Outcome:
         problem = replace(batch.problem, positive=True) if positive else batch.problem
-        plan = Recipe.parse(recipe, shrinkwrap=shrinkwrap)
-        ends = [solve(problem, plan, start) for start in starts(batch, count if several else 1)]
-        best = torch.stack([end.chi2 for end in ends]).argmin(0)
-
-        def kept(arrays: list[Tensor]) -> Tensor:
-            return torch.stack(arrays)[best, torch.arange(len(best), device=best.device)]
-
-        support = kept([end.support for end in ends]) if finds else None
-        return Outcome(kept([end.object for end in ends]), support, sum(end.ffts for end in ends))
+        plan = Recipe.parse(recipe, shrinkwrap=None if shrinkwrap is None else shrinkwrap())
+        ends = [solve(problem, plan, start) for start in starts(batch, count)]
+        found, support = _closest(ends)
+        return Outcome(found, support if finds else None, sum(end.ffts for end in ends))
 
     return run
+
+
+def _closest(ends: list[Reconstruction]) -> tuple[Tensor, Tensor]:
+    """Return each image's object and support that leave the least residual: that needs no truth."""
+    best = torch.stack([end.chi2 for end in ends]).argmin(0)
+    images = torch.arange(len(best), device=best.device)
+    objects, supports = (
+        torch.stack(arrays) for arrays in zip(*((end.object, end.support) for end in ends), strict=True)
+    )
+    return objects[best, images], supports[best, images]
 
 
 def _prdeep(batch: Batch, count: int) -> Outcome:
     problem, first, then = batch.problem, Recipe.parse(PRDEEP_FIRST), Recipe.parse(PRDEEP_THEN)
     ends = [solve(problem, first, start) for start in _window(batch, PRDEEP_STARTS)]
-    best = torch.stack([end.chi2 for end in ends]).argmin(0)
-    objects = torch.stack([end.object for end in ends])[best, torch.arange(len(best), device=best.device)]
-    end = solve(problem, then, start_from(problem, objects, ends[0].support))
+    end = solve(problem, then, start_from(problem, *_closest(ends)))
     start = start_from(problem, end.object, end.support)
     denoisers = load_denoisers(DNCNN, str(problem.device)).networks
     found, spent = prdeep(
         problem, start, (samples.FIELD,) * 2, denoisers, weight=PRDEEP_WEIGHT, iterations=PRDEEP_ITERATIONS
     )
     return Outcome(found, None, sum(end.ffts for end in ends) + end.ffts + spent)
+
+
+def _close() -> ShrinkWrap:
+    return suited_shrinkwrap(UNROLLED)
 
 
 METHODS = {
@@ -214,15 +237,15 @@ METHODS = {
     "naive_refined": Method(_refined(_proposal(NAIVE), ALM), NAIVE, paper=0.397),
     "prdeep": Method(_prdeep, paper=0.412, denoisers=DNCNN, most=PRDEEP_MOST),
     # Ours.
-    "passive_refined_hio": Method(_refined(_proposal(PASSIVE), HIO_SHORT, ShrinkWrap()), PASSIVE),
+    "passive_refined_hio": Method(_refined(_proposal(PASSIVE), HIO_SHORT, ShrinkWrap), PASSIVE),
     "unrolled": Method(_network(UNROLLED), UNROLLED),
-    "unrolled_refined": Method(_refined(_proposal(UNROLLED), HIO_SHORT, CLOSE), UNROLLED),
+    "unrolled_refined": Method(_refined(_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED),
     "unrolled_refined_alm": Method(_refined(_proposal(UNROLLED), ALM), UNROLLED),
-    "unrolled_multistart": Method(_refined(_proposal(UNROLLED), HIO_SHORT, CLOSE, several=True), UNROLLED),
+    "unrolled_multistart": Method(_refined(_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED, several=True),
     # Controls without a network.
-    "hio_shrinkwrap": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap())),
-    "hio_shrinkwrap_window": Method(_refined(_window, HIO_SHORT, ShrinkWrap())),
-    "hio_shrinkwrap_multistart": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap(), several=True)),
+    "hio_shrinkwrap": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap)),
+    "hio_shrinkwrap_window": Method(_refined(_window, HIO_SHORT, ShrinkWrap)),
+    "hio_shrinkwrap_multistart": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap), several=True),
     "hio_positive": Method(_refined(_window, HIO, positive=True, finds=False), positive=True),
     "hio_positive_short": Method(_refined(_window, HIO_SHORT, positive=True, finds=False), positive=True),
     # Ceilings.
@@ -280,7 +303,8 @@ def table1(
     used = {}
     for model in sorted({str(METHODS[name].model) for name in methods if METHODS[name].model}):
         load_model(model, str(where))  # where it is used, so that no row's time has it
-        used[model] = [trained(model)["sha256"], describe_model(model).proposal.model_dump()]
+        spec = describe_model(model)
+        used[model] = [trained(model)["sha256"], spec.proposal.model_dump(), spec.network.model_dump(mode="json")]
     for denoisers in sorted({str(METHODS[name].denoisers) for name in methods if METHODS[name].denoisers}):
         load_denoisers(denoisers, str(where))
         used[denoisers] = trained(denoisers)["sha256"]
@@ -289,10 +313,10 @@ def table1(
             "ALM": ALM,
             "HIO": HIO,
             "short HIO": HIO_SHORT,
-            "shrink-wrap": repr((ShrinkWrap(), CLOSE)),
+            "shrink-wrap": repr(ShrinkWrap()),
             "prDeep": [PRDEEP_STARTS, PRDEEP_FIRST, PRDEEP_THEN, PRDEEP_ITERATIONS, PRDEEP_WEIGHT],
         }
-        how |= {"disturbance": DISTURBANCE, "seed": seed, "starts": starts}
+        how |= {"answers": ANSWERS, "disturbance": DISTURBANCE, "seed": seed, "starts": starts}
         same_settings(kept, {**how, "device": str(where), "threads": torch.get_num_threads(), **used})
     rows = {}
     for name in methods:
@@ -310,7 +334,7 @@ def table1(
         spent = sum(each["ffts"] * len(each["errors"]["nmse"]) for each in parts)
         rows[name] = {
             **summary([each["errors"] for each in parts]),
-            "ffts_per_image": round(spent / count) + network_ffts(name),
+            "ffts_per_image": round(spent / count) + network_ffts(name, starts),
             "ms_per_image": 1e3 * sum(each["seconds"] for each in parts) / count,
             "images": count,
             "paper": METHODS[name].paper,
@@ -319,10 +343,10 @@ def table1(
     return {"images": images, "starts": starts, "rows": rows}
 
 
-def network_ffts(method: str) -> int:
-    """Return the transforms that a method's network, if it has one, takes for an image: it is asked once."""
-    model = METHODS[method].model
-    return 0 if model is None else describe_model(model).network.ffts
+def network_ffts(method: str, starts: int) -> int:
+    """Return the transforms that a method's network, if it has one, takes for the answers to an image."""
+    model, answers = METHODS[method].model, min(starts, ANSWERS) if METHODS[method].several else 1
+    return 0 if model is None else answers * describe_model(model).network.ffts
 
 
 def known(methods: Sequence[str]) -> None:
@@ -340,7 +364,7 @@ def known(methods: Sequence[str]) -> None:
 def run_on(method: Method, batch: Batch, starts: int) -> dict[str, Any]:
     """Run a method on a batch: the errors of its images, the transforms spent on each, and the seconds on all."""
     began = time.perf_counter()
-    outcome = method.run(batch, starts)
+    outcome = method.run(batch, starts if method.several else 1)
     # Devices work ahead: the copy waits for them.
     support = None if outcome.support is None else outcome.support.cpu()
     outcome = Outcome(outcome.object.cpu(), support, outcome.ffts)

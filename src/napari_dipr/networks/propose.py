@@ -118,7 +118,10 @@ def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
 
 def suited_shrinkwrap(model: str | None) -> ShrinkWrap:
     """Return the shrink-wrap that suits what a model proposes; without a model, the usual one."""
-    return ShrinkWrap() if model is None else ShrinkWrap(threshold=describe_model(model).proposal.shrinkwrap)
+    if model is None:
+        return ShrinkWrap()
+    how = describe_model(model).proposal
+    return ShrinkWrap(threshold=how.shrinkwrap, dilate=how.dilate)
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,7 @@ def _seen(network: Unrolled, view: View, filled: Tensor, measured: Tensor | None
     amplitudes = seen.sqrt()
     images, errors = [], []
     for mirror in mirrors(seen):
-        pattern = mirror(seen)
-        mask = None if known is None else mirror(known)
-        found = mirror(torch.fft.ifftshift(predict(network, pattern, mask), grid_dims(seen)), back=True)
+        found = answer_mirrored(network, mirror, seen, known)
         images.append(found)
         errors.append(chi2(forward(found), amplitudes, known))
     stacked, error = torch.stack(images), torch.stack(errors)
@@ -223,6 +224,14 @@ def mirrors(patterns: Tensor) -> Iterator[Mirror]:
         for count in range(len(dims) + 1):
             for axes in combinations(dims, count):
                 yield Mirror(axes, exchanged)
+
+
+@torch.inference_mode()
+def answer_mirrored(network: Unrolled, mirror: Mirror, intensities: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Return a network's answers to patterns' mirror images, mirrored back: cornered, else as :func:`predict` does."""
+    mask = None if measured is None else mirror(measured.expand(intensities.shape))
+    found = predict(network, mirror(intensities), mask)
+    return mirror(torch.fft.ifftshift(found, grid_dims(found)), back=True)
 
 
 @torch.inference_mode()

@@ -88,6 +88,12 @@ class ProposalDefaults(_Table):
     shrinkwrap: float = Field(
         0.2, gt=0, lt=1, description="threshold of shrink-wrap that suits its objects; uneven ones want a lower one"
     )
+    dilate: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="pixels by which shrink-wrap makes the support wider: proposals are tight",
+    )
 
 
 LossName = Literal[

@@ -9,7 +9,7 @@ References
 .. [1] C. A. Metzler, P. Schniter, A. Veeraraghavan, R. G. Baraniuk, "prDeep: Robust Phase Retrieval with a Flexible
    Deep Network", ICML 2018, arXiv:1803.00212, eq. 4 to 6.
 .. [2] T. Goldstein, C. Studer, R. Baraniuk, "A Field Guide to Forward-Backward Splitting with a FASTA Implementation",
-   arXiv:1411.3406: adaptive steps (section 4.1), non-monotone line search (4.3), residual (4.6).
+   arXiv:1411.3406: adaptive steps, non-monotone line search, residual and relative residual.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,8 @@ Denoiser = Callable[[Tensor], Tensor]
 FIRST_STEP = 0.2
 # Line search: how far back it looks, how much a step shrinks, and how often.
 LOOK_BACK, SHRINK, TRIES = 10, 0.2, 20
-TOLERANCE = 1e-7
+# Relative residual that float32 can reach.
+TOLERANCE = 1e-4
 
 
 @torch.inference_mode()
@@ -118,10 +119,11 @@ def _split(fit: _Fit, x: Tensor, denoiser: Denoiser, weight: float, iterations: 
         change, before = backward - x, gradient
         gradient, ffts = fit.gradient(f, window), ffts + 1
         values.append(value)
-        residual = _energy(change).sqrt() / step
+        pull = (forward - backward) / batchwise(step, x)
+        residual = _energy(gradient + pull).sqrt()
         best = torch.where(batchwise(residual < least, x), backward, best)
         least = torch.minimum(residual, least)
-        scale = torch.maximum(_energy(gradient).sqrt(), _energy(backward - forward).sqrt() / step)
+        scale = torch.maximum(_energy(gradient), _energy(pull)).sqrt()
         if bool((residual <= TOLERANCE * scale).all()):
             break
         step = _next_step(step, change, gradient - before)
@@ -130,11 +132,11 @@ def _split(fit: _Fit, x: Tensor, denoiser: Denoiser, weight: float, iterations: 
 
 
 def _next_step(step: Tensor, change: Tensor, bend: Tensor) -> Tensor:
-    """Return Barzilai and Borwein's step, whichever of the two suits; half as long again where neither is a length."""
+    """Return the next step of Barzilai and Borwein, adaptive; half as long again where that is no length."""
     product = _inner(change, bend)
-    steepest = _energy(change) / product
-    least = (product / _energy(bend)).clamp_min(0)
-    found = torch.where(2 * least > steepest, least, steepest - least / 2)
+    long = _energy(change) / product
+    short = (product / _energy(bend)).clamp_min(0)
+    found = torch.where(2 * short > long, short, long - short / 2)
     return torch.where((found > 0) & found.isfinite(), found, 1.5 * step)
 
 
