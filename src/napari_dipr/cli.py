@@ -355,7 +355,9 @@ def models(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(metavar="MODEL.TOML", help="What to train; the weights go beside it.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="FILE.TOML", help="A model.toml or a denoisers.toml; the weights go beside it.")
+    ],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints and logs.")] = Path("runs"),
     images: Annotated[
@@ -366,7 +368,7 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="How many of them; each takes batches of its own.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="On how many machines.")] = 1,
 ) -> None:
-    """Train a model as its model.toml says."""
+    """Train a model as its model.toml says, or denoisers."""
     require("Training", "lightning", "train")
     from napari_dipr.training.loop import train as train_model
 

@@ -7,17 +7,21 @@ import torch
 from typer.testing import CliRunner
 
 from napari_dipr import samples
+from napari_dipr.benchmarks import starts
 from napari_dipr.benchmarks import table1 as benchmark
 from napari_dipr.benchmarks.cli import app
 from napari_dipr.benchmarks.score import Outcome, score
-from napari_dipr.benchmarks.table1 import METHODS, batch_of, first_objects, table1
+from napari_dipr.benchmarks.starts import from_proposal
+from napari_dipr.benchmarks.table1 import DNCNN, METHODS, batch_of, first_objects, table1
 from napari_dipr.errors import DiprError, ModelError
 from napari_dipr.networks.propose import suited_shrinkwrap
-from napari_dipr.networks.zoo import describe_model, model_names
+from napari_dipr.networks.zoo import FOLDERS, WEIGHTS, describe_model, model_names
 from napari_dipr.physics.symmetry import twin
 
+THERE = {*model_names(), *({DNCNN} if (FOLDERS[-1] / DNCNN / WEIGHTS).is_file() else ())}
 needs_weights = pytest.mark.skipif(
-    not {m.model for m in METHODS.values()} - {None} <= set(model_names()), reason="models have no weights here"
+    not {name for m in METHODS.values() for name in (m.model, m.denoisers) if name} <= THERE,
+    reason="models have no weights here",
 )
 IMAGES = 32
 KEYS = {
@@ -105,7 +109,7 @@ def test_only_rows_that_find_a_support_have_its_overlap(rows):
 def test_the_first_images_and_starts_are_the_same_for_any_number(few, many):
     assert torch.equal(first_objects(few), first_objects(many)[:few])
     some, all_of_them = (
-        benchmark.random_start(batch.problem, batch.truth != 0, batch.seed)
+        starts.random_start(batch.problem, batch.truth != 0, batch.seed)
         for batch in (batch_of(first_objects(n)[: benchmark.BATCH], 0, torch.device("cpu")) for n in (few, many))
     )
     torch.testing.assert_close(some.object, all_of_them.object[:few])
@@ -115,27 +119,27 @@ def test_the_first_images_and_starts_are_the_same_for_any_number(few, many):
 @needs_weights
 def test_several_starts_are_different_answers_first_the_plain_one_and_then_the_same_disturbed():
     batch = batch_of(first_objects(6), 0, torch.device("cpu"))
-    starts = benchmark._proposal(benchmark.UNROLLED)
-    (one,), several = starts(batch, 1), starts(batch, 6)
+    start = from_proposal(benchmark.UNROLLED)
+    (one,), several = start(batch, 1), start(batch, 6)
     torch.testing.assert_close(one.object, several[0].object)
     objects = [start.object for start in several]
     for i, first in enumerate(objects):
         for second in objects[i + 1 :]:
             assert all((first - second).flatten(1).norm(dim=1) > 0.05 * first.flatten(1).norm(dim=1))
-    assert benchmark.ANSWERS == 4
+    assert starts.ANSWERS == 4
     for plain, disturbed in ((0, 4), (1, 5)):
         assert torch.equal(several[plain].support, several[disturbed].support)
     # Mirror images of a real object's pattern along both axes are the pattern.
-    assert len(list(benchmark._handed(batch.problem.amplitudes))) == benchmark.ANSWERS
+    assert len(list(starts._handed(batch.problem.amplitudes))) == starts.ANSWERS
 
 
 @needs_weights
 def test_of_several_starts_the_one_with_the_least_residual_is_kept():
     batch = batch_of(first_objects(6), 0, torch.device("cpu"))
-    starts = benchmark._proposal(benchmark.UNROLLED)
+    start = from_proposal(benchmark.UNROLLED)
     plan = benchmark.Recipe.parse("hio*20", shrinkwrap=suited_shrinkwrap(benchmark.UNROLLED))
-    residuals = torch.stack([benchmark.solve(batch.problem, plan, start).chi2 for start in starts(batch, 3)]).amin(0)
-    kept = benchmark._refined(starts, "hio*20", partial(suited_shrinkwrap, benchmark.UNROLLED))(batch, 3)
+    residuals = torch.stack([benchmark.solve(batch.problem, plan, first).chi2 for first in start(batch, 3)]).amin(0)
+    kept = benchmark._refined(start, "hio*20", partial(suited_shrinkwrap, benchmark.UNROLLED))(batch, 3)
     found = torch.fft.fft2(kept.object).abs()
     chi2 = (found - batch.problem.amplitudes).square().sum((1, 2)) / batch.problem.amplitudes.square().sum((1, 2))
     torch.testing.assert_close(chi2.double(), residuals, rtol=1e-3, atol=1e-6)

@@ -104,12 +104,9 @@ def test_each_sample_is_fitted_as_it_is_alone():
 
 
 def test_what_was_not_measured_does_not_count():
+    # Where it did, its amplitudes of 0 would pull the object away from the solution.
     x = drawn(6)
-    mask = torch.rand(GRID, generator=torch.Generator().manual_seed(1)) < 0.9
-    problem = measured(x, mask)
-    ends = []
-    for wrong in (0.0, 100.0):
-        amplitudes = torch.where(mask, problem.amplitudes, wrong)
-        found, _ = prdeep(Problem(amplitudes, mask), near(x), WINDOW, [same], weight=0.1, iterations=20)
-        ends.append(found)
-    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+    mask = torch.ones(GRID, dtype=torch.bool)
+    mask[:2, :2] = False
+    found, _ = prdeep(measured(x, mask), State(x, INSIDE.expand(x.shape)), WINDOW, [same], weight=0.1, iterations=20)
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-4)

@@ -5,7 +5,7 @@ from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.networks.propose import propose
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
-from napari_dipr.ui.support_tools import grown, largest_piece
+from napari_dipr.ui.support_tools import filled, grown, largest_piece
 
 needs_model = pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
 
@@ -185,6 +185,52 @@ def test_a_tool_changes_the_support_but_not_what_is_pinned_and_can_be_undone(loa
     session.support_layer.undo()
     session.support_layer.undo()
     np.testing.assert_array_equal(session.support, before)
+    session.refinement.pass_edits_on()
+    assert np.argwhere(session.strokes).tolist() == [[2, 2]]  # to undo is not to paint
+    session.support_layer.undo()
+    session.refinement.pass_edits_on()
+    assert session.strokes is None
+
+
+def test_a_support_that_is_drawn_from_nothing_is_left_to_shrink_wrap(workflow, finished):
+    session = workflow.session
+    session.use(*sample("fashion-0"))
+    workflow.support.empty_button.click()
+    session.support_layer.brush_size = 31
+    session.support_layer.paint((36, 36), 1)
+    drawn = session.support
+    workflow.refine.iterations.value = 60
+    workflow.refine.bar.start.click()
+    finished(session)
+    assert (drawn & ~session.support).any()
+    assert session.strokes is None
+    assert session.is_edited
+
+
+def test_a_tool_that_changes_nothing_is_no_edit(loaded):
+    session = loaded.session
+    session.show_support(filled(session.support), "test")
+    before = session.support
+    loaded.support.tools["Fill holes"].click()
+    np.testing.assert_array_equal(session.support, before)
+    assert not session.is_edited
+
+
+def test_a_tool_that_makes_the_support_too_large_for_the_run_is_refused(loaded, finished, idle, told):
+    session, run = loaded.session, loaded.session.refinement
+    rows, columns = np.indices((72, 72))
+    session.show_support((abs(rows - 36) < 26) & (abs(columns - 36) < 25), "test")
+    loaded.refine.shrink_wrap.value = False
+    loaded.refine.iterations.value = 1_000_000
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    before = session.support
+    loaded.support.tools["Grow"].click()
+    assert "more than 50%" in told.messages()[-1]
+    np.testing.assert_array_equal(session.support, before)
+    assert run.state == "running"
+    loaded.refine.bar.stop.click()
+    finished(session)
 
 
 def test_a_tool_that_would_leave_nothing_is_refused(loaded, told):
@@ -222,6 +268,11 @@ def test_reset_brings_the_proposal_back_but_for_what_is_pinned(proposed):
     expected = session.proposal.support.copy()
     expected[2, 2] = True
     np.testing.assert_array_equal(session.support, expected)
+    assert session.is_edited
+    proposed.support.unpin_button.click()
+    proposed.support.reset_button.click()
+    np.testing.assert_array_equal(session.support, session.proposal.support)
+    assert not session.is_edited
 
 
 @pytest.mark.skipif("unrolled-objects-2d" not in model_names(), reason="its weights are not there")

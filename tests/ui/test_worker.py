@@ -84,30 +84,64 @@ def test_an_error_in_the_middle_of_a_run_is_told(qtbot, monkeypatch):
     assert got["yielded"][0].iteration == 1
 
 
-def test_later_strokes_win_and_wishes_are_taken_once():
-    mailbox = Mailbox()
-    mailbox.post(Wish(edit=np.array([1, 1, 0], np.int8), beta=0.5))
-    number = mailbox.post(Wish(edit=np.array([0, -1, 1], np.int8)))
-    controls = mailbox.take()
-    np.testing.assert_array_equal(controls.edit, [1, -1, 1])
-    assert (controls.beta, controls.stop, mailbox.taken) == (0.5, False, number)
-    assert mailbox.take().edit is None
+def chain(controls):
+    """What is asked for, in its order."""
+    orders = []
+    while controls is not None:
+        orders.append(controls)
+        controls = controls.then
+    return orders
 
 
-def test_wishes_that_do_not_go_together_are_done_one_after_the_other():
+def test_wishes_are_taken_once_and_in_their_order():
     mailbox, edits = Mailbox(), np.eye(3, dtype=np.int8)
-    first = mailbox.post(Wish(edits[0]))
-    mailbox.post(Wish(unpin=True))
-    second = mailbox.post(Wish(edits[1]))  # of it no pixel is given back
-    third = mailbox.post(Wish(edits[2], pin=False, stop=True))
-    taken = [(mailbox.take(), mailbox.taken) for _ in range(4)]
-    assert [number for _, number in taken] == [first, second, third, third]
-    assert [controls.unpin for controls, _ in taken] == [False, True, False, False]
-    assert [controls.pin for controls, _ in taken] == [True, True, False, True]
-    assert [controls.stop for controls, _ in taken] == [False, False, True, False]
-    for (controls, _), edit in zip(taken, edits, strict=False):
-        np.testing.assert_array_equal(controls.edit, edit)
-    assert taken[3][0].edit is None
+    mailbox.post(Wish(edits[0]))
+    mailbox.post(Wish(edits[1], unpin=True, beta=0.5))
+    number = mailbox.post(Wish(edits[2], pin=False, stop=True))
+    *orders, last = chain(mailbox.take(1))
+    for order, edit in zip(orders, edits, strict=True):
+        np.testing.assert_array_equal(order.edit, edit)
+    assert [order.unpin for order in orders] == [False, True, False]
+    assert [order.pin for order in orders] == [True, True, False]
+    assert [order.stop for order in orders] == [False, False, True]
+    assert (last.edit, last.steps, mailbox.taken) == (None, None, number)
+    assert len(chain(mailbox.take(2))) == 1
+
+
+def test_a_held_run_waits_until_it_is_to_step_to_go_on_or_to_stop():
+    mailbox = Mailbox()
+    mailbox.hold(True)
+    assert mailbox.take(5) is None
+    mailbox.post(Wish(beta=0.5))
+    assert mailbox.take(5) is None  # wishes wait with it
+    mailbox.step(3)
+    first, last = chain(mailbox.take(5))
+    assert (first.beta, last.steps) == (0.5, 3)
+    assert chain(mailbox.take(7))[-1].steps == 1  # the clock came first
+    mailbox.step(2)
+    assert chain(mailbox.take(7))[-1].steps == 3
+    assert mailbox.take(10) is None
+    mailbox.step(100_000)
+    assert chain(mailbox.take(10))[-1].steps == 100_000
+    mailbox.hold(False)  # in the middle of it
+    assert chain(mailbox.take(12))[-1].steps is None
+    mailbox.hold(True)
+    assert mailbox.take(12) is None
+    mailbox.post(Wish(stop=True))
+    assert chain(mailbox.take(12))[0].stop
+
+
+def test_a_snapshot_claims_no_wish_that_the_run_has_not_seen(monkeypatch):
+    monkeypatch.setattr(worker, "INTERVAL", 0.0)
+    mailbox, pixel = Mailbox(), np.zeros((72, 72), np.int8)
+    pixel[0, 0] = 1
+    seen = []
+    mailbox.post(Wish(pixel))
+    for snapshot in worker._refine(mailbox, lambda: prepared("er*5"), None):
+        seen.append(snapshot)
+        mailbox.shown(0.0)
+    assert [snapshot.taken for snapshot in seen] == [0, 1, 1, 1, 1]
+    assert [bool(snapshot.support[0, 0]) for snapshot in seen] == [False, True, True, True, True]
 
 
 def test_no_snapshot_is_due_until_the_last_one_was_shown(monkeypatch):

@@ -68,7 +68,7 @@ def table1(
     names = list(benchmark.METHODS) if methods is None else _listed(methods)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {name: bar.add_task(name, total=images) for name in names}
+        tasks = {name: bar.add_task(name, total=benchmark.images_of(name, images)) for name in names}
         result = benchmark.table1(
             images,
             names,

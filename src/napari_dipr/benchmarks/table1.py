@@ -16,9 +16,8 @@ References
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,30 @@ from torch import Tensor
 from napari_dipr import samples
 from napari_dipr.benchmarks.kept import same_settings
 from napari_dipr.benchmarks.score import Outcome, errors_of, summary
+from napari_dipr.benchmarks.starts import (
+    ANSWERS,
+    APART,
+    DISTURBANCE,
+    Batch,
+    Starts,
+    filled,
+    from_autocorrelation,
+    from_proposal,
+    from_truth,
+    from_window,
+)
 from napari_dipr.device import find_device
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import write_json
-from napari_dipr.networks.propose import Mirror, answer_mirrored, mirrors, predict, suited_shrinkwrap, support_of
+from napari_dipr.networks.propose import predict, suited_shrinkwrap, support_of
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_denoisers, load_model, trained
-from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import forward
 from napari_dipr.solvers.prdeep import prdeep
-from napari_dipr.solvers.problem import Problem, State, random_start, start_from
+from napari_dipr.solvers.problem import Problem, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Reconstruction, solve
-from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
+from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 from napari_dipr.training.losses import Batch as Measured
 from napari_dipr.training.objects import fashion_mnist
 from napari_dipr.training.patterns import flawed
@@ -58,12 +68,6 @@ HIO_SHORT = "hio*150 + er*30"
 
 PASSIVE, NAIVE, UNROLLED = "passive-fashion", "naive-fashion", "unrolled-fashion"
 DNCNN = "dncnn-fashion"
-# Between the seeds of an image's starts; those of batches are as far apart as their first images.
-APART = 1_000_003
-# Different answers of a network to a real object's pattern and its mirror images.
-ANSWERS = 4
-# Amplitude of what is added to a proposal at random, relative to its own.
-DISTURBANCE = 0.5
 STARTS = 8
 
 # prDeep's start is the best of many short runs of HIO, gone on with; as its authors have it.
@@ -73,15 +77,6 @@ PRDEEP_ITERATIONS = 200
 PRDEEP_WEIGHT = 100.0
 # It costs some TFLOP an image.
 PRDEEP_MOST = 256
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Measurements and what they are of: the truth ``[batch, 72, 72]``, for scores and oracles alone."""
-
-    problem: Problem
-    truth: Tensor
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -115,66 +110,12 @@ class Method:
     most: int | None = None
 
 
-# Makes so many starts for a batch, their supports with them.
-Starts = Callable[[Batch, int], list[State]]
-
-
-def _random(batch: Batch, support: Tensor, count: int) -> list[State]:
-    return [random_start(batch.problem, support, batch.seed + APART * number) for number in range(count)]
-
-
-def _window(batch: Batch, count: int) -> list[State]:
-    """Start at random in the whole field, as without knowledge."""
-    window = torch.from_numpy(samples.field_window()).to(batch.problem.device)
-    return _random(batch, window.expand(batch.problem.amplitudes.shape).contiguous(), count)
-
-
-def _autocorrelation(batch: Batch, count: int) -> list[State]:
-    """Start at random in the support that the data alone tell."""
-    return _random(batch, autocorrelation_support(batch.problem), count)
-
-
-def _truth(batch: Batch, count: int) -> list[State]:
-    """Start at random in the exact support: what no proposal can surpass."""
-    return _random(batch, batch.truth != 0, count)
-
-
-def _proposal(model: str) -> Starts:
-    """Start from a network's answers to the pattern and its mirror images, then from the same disturbed."""
-
-    def starts(batch: Batch, count: int) -> list[State]:
-        problem, how = batch.problem, describe_model(model).proposal
-        network, patterns = load_model(model, str(problem.device)), _filled(problem)
-        objects = []
-        for mirror in islice(_handed(patterns), count):
-            cornered = answer_mirrored(network, mirror, patterns, problem.measured)
-            objects.append(torch.fft.fftshift(cornered, (1, 2)))
-        supports = [support_of(x, how) for x in objects]
-        for number in range(len(objects), count):
-            which = number % ANSWERS
-            noise = random_start(problem, supports[which], batch.seed + APART * number).object
-            objects.append(objects[which] + DISTURBANCE * noise)
-            supports.append(supports[which])
-        return [start_from(problem, x, support) for x, support in zip(objects, supports, strict=True)]
-
-    return starts
-
-
-def _handed(patterns: Tensor) -> Iterator[Mirror]:
-    # A real object's pattern is its own reverse: along one axis is as good as along the other.
-    return (mirror for mirror in mirrors(patterns) if 2 not in mirror.reversed)
-
-
-def _filled(problem: Problem) -> Tensor:
-    return fill_unmeasured(problem.amplitudes.square(), problem.measured)
-
-
 def _network(model: str) -> Callable[[Batch, int], Outcome]:
     """Let the network alone answer."""
 
     def run(batch: Batch, count: int = 1) -> Outcome:
         measured, network = batch.problem.measured, load_model(model, str(batch.problem.device))
-        objects = predict(network, _filled(batch.problem), measured)
+        objects = predict(network, filled(batch.problem), measured)
         how = describe_model(model).proposal
         return Outcome(objects, support_of(objects, how), ffts=0)
 
@@ -213,7 +154,7 @@ def _closest(ends: list[Reconstruction]) -> tuple[Tensor, Tensor]:
 
 def _prdeep(batch: Batch, count: int) -> Outcome:
     problem, first, then = batch.problem, Recipe.parse(PRDEEP_FIRST), Recipe.parse(PRDEEP_THEN)
-    ends = [solve(problem, first, start) for start in _window(batch, PRDEEP_STARTS)]
+    ends = [solve(problem, first, start) for start in from_window(batch, PRDEEP_STARTS)]
     end = solve(problem, then, start_from(problem, *_closest(ends)))
     start = start_from(problem, end.object, end.support)
     denoisers = load_denoisers(DNCNN, str(problem.device)).networks
@@ -229,28 +170,28 @@ def _close() -> ShrinkWrap:
 
 METHODS = {
     # The paper's.
-    "hio": Method(_refined(_window, HIO, finds=False), paper=0.441),
-    "alm": Method(_refined(_window, ALM, finds=False), paper=0.312),
+    "hio": Method(_refined(from_window, HIO, finds=False), paper=0.441),
+    "alm": Method(_refined(from_window, ALM, finds=False), paper=0.312),
     "passive": Method(_network(PASSIVE), PASSIVE, paper=0.266),
-    "passive_refined": Method(_refined(_proposal(PASSIVE), ALM), PASSIVE, paper=0.187),
+    "passive_refined": Method(_refined(from_proposal(PASSIVE), ALM), PASSIVE, paper=0.187),
     "naive": Method(_network(NAIVE), NAIVE, paper=0.492),
-    "naive_refined": Method(_refined(_proposal(NAIVE), ALM), NAIVE, paper=0.397),
+    "naive_refined": Method(_refined(from_proposal(NAIVE), ALM), NAIVE, paper=0.397),
     "prdeep": Method(_prdeep, paper=0.412, denoisers=DNCNN, most=PRDEEP_MOST),
     # Ours.
-    "passive_refined_hio": Method(_refined(_proposal(PASSIVE), HIO_SHORT, ShrinkWrap), PASSIVE),
+    "passive_refined_hio": Method(_refined(from_proposal(PASSIVE), HIO_SHORT, ShrinkWrap), PASSIVE),
     "unrolled": Method(_network(UNROLLED), UNROLLED),
-    "unrolled_refined": Method(_refined(_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED),
-    "unrolled_refined_alm": Method(_refined(_proposal(UNROLLED), ALM), UNROLLED),
-    "unrolled_multistart": Method(_refined(_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED, several=True),
+    "unrolled_refined": Method(_refined(from_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED),
+    "unrolled_refined_alm": Method(_refined(from_proposal(UNROLLED), ALM), UNROLLED),
+    "unrolled_multistart": Method(_refined(from_proposal(UNROLLED), HIO_SHORT, _close), UNROLLED, several=True),
     # Controls without a network.
-    "hio_shrinkwrap": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap)),
-    "hio_shrinkwrap_window": Method(_refined(_window, HIO_SHORT, ShrinkWrap)),
-    "hio_shrinkwrap_multistart": Method(_refined(_autocorrelation, HIO_SHORT, ShrinkWrap), several=True),
-    "hio_positive": Method(_refined(_window, HIO, positive=True, finds=False), positive=True),
-    "hio_positive_short": Method(_refined(_window, HIO_SHORT, positive=True, finds=False), positive=True),
+    "hio_shrinkwrap": Method(_refined(from_autocorrelation, HIO_SHORT, ShrinkWrap)),
+    "hio_shrinkwrap_window": Method(_refined(from_window, HIO_SHORT, ShrinkWrap)),
+    "hio_shrinkwrap_multistart": Method(_refined(from_autocorrelation, HIO_SHORT, ShrinkWrap), several=True),
+    "hio_positive": Method(_refined(from_window, HIO, positive=True, finds=False), positive=True),
+    "hio_positive_short": Method(_refined(from_window, HIO_SHORT, positive=True, finds=False), positive=True),
     # Ceilings.
-    "hio_oracle": Method(_refined(_truth, HIO, finds=False)),
-    "alm_oracle": Method(_refined(_truth, ALM, finds=False)),
+    "hio_oracle": Method(_refined(from_truth, HIO, finds=False)),
+    "alm_oracle": Method(_refined(from_truth, ALM, finds=False)),
 }
 
 
@@ -320,7 +261,7 @@ def table1(
         same_settings(kept, {**how, "device": str(where), "threads": torch.get_num_threads(), **used})
     rows = {}
     for name in methods:
-        parts, count = [], min(images, METHODS[name].most or images)
+        parts, count = [], images_of(name, images)
         for first in range(0, count, BATCH):
             part = truth[first : min(first + BATCH, count)]
             file = None if kept is None else kept / f"{name}-{first}-{len(part)}.json"
@@ -341,6 +282,11 @@ def table1(
             "positive": METHODS[name].positive,
         }
     return {"images": images, "starts": starts, "rows": rows}
+
+
+def images_of(method: str, images: int) -> int:
+    """Return on how many of the images a method is run; all, where there is no such method."""
+    return min(images, METHODS[method].most or images) if method in METHODS else images
 
 
 def network_ffts(method: str, starts: int) -> int:

@@ -57,7 +57,7 @@ class NetworkSpec(_Table):
 
     @property
     def ffts(self) -> int:
-        """Fourier transforms that an answer to one pattern takes: the autocorrelation's, and two per projection."""
+        """Fourier transforms that an answer to one pattern takes, those of smoothing apart, as in shrink-wrap."""
         return 1 + 2 * self.projections * (self.iterations + 1)
 
     def build(self) -> "Unrolled":
@@ -198,7 +198,7 @@ class _Document(_Table):
         try:
             return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
-            raise ModelError(f"There is no {path}. Give the path of a model.toml.") from error
+            raise ModelError(f"There is no {path}. Give the path of a model.toml or a denoisers.toml.") from error
         except ValidationError as error:
             raise ModelError(f"{path} does not describe a model: {in_words(error)}.") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -53,7 +53,7 @@ class View:
         """Choose the view for patterns ``[batch, *grid]``, cornered and filled, so that the largest object fits.
 
         Where a pattern was not ``complete`` before it was filled, an autocorrelation that never ends tells of how it
-        was filled: then the object is taken to fit.
+        was filled: then an object that may fit is taken to fit.
         """
         grid, kept = tuple(intensities.shape[1:]), []
         for n, extent, side, m in zip(grid, extents(intensities), window, target, strict=True):

@@ -52,9 +52,11 @@ class Controls:
         Feedback of the algorithms that have one, from now on and in later stages; one that it does not fit (HIO takes
         up to 2, RAAR up to 1) keeps its own.
     steps
-        Yield again after so many iterations, or at the run's end; None: by the clock.
+        Yield after so many iterations too, and not by the clock alone.
     stop
         End the run after this iteration, with what there is.
+    then
+        What is asked for after all this, before the next iteration.
     """
 
     edit: ArrayLike | None = None
@@ -63,6 +65,7 @@ class Controls:
     beta: float | None = None
     steps: int | None = None
     stop: bool = False
+    then: "Controls | None" = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def run(
     began = yielded = time.monotonic()
     beta: float | None = None
     total, done, ended, stopped = recipe.iterations, 0, [], False
-    wanted: int | None = 1  # the iteration to yield after; None: by the clock
+    wanted = 1  # the iteration to yield after, whatever the clock says
     searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
 
     def look() -> tuple[Tensor, Errors]:
@@ -218,20 +221,22 @@ def run(
                 look()
             settled = watch.ended(history) if watch is not None and watch.is_due(stage.iterations - left) else None
             now = time.monotonic()
-            if done == wanted or (wanted is None and now - yielded >= interval):
+            if done == wanted or now - yielded >= interval:
                 yielded = now
                 controls = yield Iterate(problem, state, done, total, str(stage), history.read())
-                wanted = None if controls is None or controls.steps is None else done + controls.steps
-                if controls is not None:
+                while controls is not None:
                     if watch is not None and (controls.edit is not None or controls.beta is not None):
                         watch = _Watch(recipe, start.support)  # what was best before says nothing now
                     if controls.unpin:
                         state = replace(state, pinned=None)
                     if controls.edit is not None:
                         state = _edited(problem, state, controls.edit, controls.pin)
-                    beta = controls.beta if controls.beta is not None else beta
-                    stage = _with_beta(stage, beta)
-                    stopped = controls.stop
+                    if controls.beta is not None:
+                        beta = controls.beta
+                        stage = _with_beta(stage, beta)
+                    wanted = wanted if controls.steps is None else done + controls.steps
+                    stopped |= controls.stop
+                    controls = controls.then
             if stopped:
                 break
             if settled is not None:

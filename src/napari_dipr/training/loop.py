@@ -225,7 +225,10 @@ def _enough(place: torch.device, devices: int) -> None:
 
 
 def _save(task: Task, folder: Path, steps: int, devices: int) -> None:
-    weights = {key: value.cpu().half().contiguous() for key, value in task.network.state_dict().items()}
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for key, value in task.network.state_dict().items()
+    }
     content = save_safetensors(weights)
     task.network.load_state_dict(weights)  # tested as they are shipped: rounded
     figures = task.figures()

@@ -193,22 +193,36 @@ class Refinement:
         support, known = self.session.support, self.session.known_support
         if support is None or known is None or np.array_equal(support, known):
             return
-        if self.state == "idle":
-            self.session.agree(support)
-        elif not self._is_impossible(support):
-            self.pass_on(support.astype(np.int8) - known.astype(np.int8))
-            self.session.agree(support)
+        if self.state != "idle" and self._is_impossible(support):
+            return
+        self.session.agree(support)
+        self.pass_on(support.astype(np.int8) - known.astype(np.int8), pin=False)
+        self.pass_pins_on()
 
-    def pass_on(self, edit: NDArray[np.int8], *, pin: bool = True) -> None:
+    def pass_on(self, edit: NDArray[np.int8], *, pin: bool) -> None:
         """Let the solver, where one runs, have a change of the support: 1 put in, −1 taken out; pinned or not."""
-        if self.state != "idle":
+        if self.state != "idle" and edit.any():
             self._strokes.append((self._mailbox.post(Wish(edit, pin)), edit))
             self._run_settings["support_edited_by_hand"] = True
 
-    def unpin(self) -> None:
-        """Give what was pinned back to shrink-wrap."""
+    def pass_pins_on(self) -> None:
+        """Let the solver, where one runs, pin what is pinned in the session, and nothing else."""
         if self.state != "idle":
-            self._mailbox.post(Wish(unpin=True))
+            self._mailbox.post(Wish(self.session.strokes, unpin=True))
+
+    def check(self, support: NDArray[np.bool_]) -> None:
+        """Refuse a support that the solver, where one runs, cannot use.
+
+        Raises
+        ------
+        DiprError
+            If it is too large.
+        """
+        if self.state != "idle":
+            from napari_dipr.solvers.problem import MAX_FRACTION
+
+            if support.mean() > MAX_FRACTION:
+                raise DiprError(f"The support would fill more than {MAX_FRACTION:.0%} of the grid: it stays as it is.")
 
     def _is_impossible(self, support: NDArray[np.bool_]) -> bool:
         """Say whether no solver can use a support, and tell why, once; the run goes on with the last one that did."""

@@ -21,6 +21,7 @@ from qtpy.QtCore import QTimer
 from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import MASK_COLOUR, SUPPORT_COLOUR, TAG, Canvas, logarithm
+from napari_dipr.ui.changes import Changes
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
 
@@ -64,7 +65,7 @@ class Session:
         self.known_support: NDArray[np.bool_] | None = None
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
-        self._edited = False
+        self._edited, self._changes = False, Changes()
         self.refinement = Refinement(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -90,7 +91,7 @@ class Session:
             self.canvas.hide()
         self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
         self.proposal, self.support_from, self.known_support, self.strokes = None, "drawn by hand", None, None
-        self._edited = False
+        self._edited, self._changes = False, Changes()
         self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
         if layer is None:
             self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
@@ -148,20 +149,25 @@ class Session:
         return support is not None and known is not None and bool((support != known).any())
 
     def agree(self, support: NDArray[np.bool_]) -> None:
-        """Take what a person painted as known: the solver has it, or will."""
-        if self._differs():
-            assert self.support is not None
-            assert self.known_support is not None
-            drawn = self.support.astype(np.int8) - self.known_support.astype(np.int8)
-            self._pin(drawn if self.strokes is None else np.where(drawn == 0, self.strokes, drawn))
-            self._edited = True
+        """Take what a person painted as known: the solver has it, or will. It is pinned, unless it was undone."""
+        known = self.known_support
+        if known is not None and (drawn := support.astype(np.int8) - known.astype(np.int8)).any():
+            before = self._changes.undone(known, support, self.strokes)
+            if before is not None:
+                self._pin(before[0])
+            else:
+                self._changes.add(known, support, self.strokes)
+                # What is drawn from nothing is a support, and no correction of one.
+                if known.any():
+                    self._pin(drawn if self.strokes is None else np.where(drawn == 0, self.strokes, drawn))
+                self._edited = True
         self.known_support = support.copy()
 
     def unpin(self) -> None:
         """Give what a person painted back to shrink-wrap and to the threshold; the support stays as it is."""
         self.refinement.pass_edits_on()
-        self.refinement.unpin()
         self._pin(None)
+        self.refinement.pass_pins_on()
         self.support_changed.emit()
 
     def _pin(self, strokes: NDArray[np.int8] | None) -> None:
@@ -171,24 +177,27 @@ class Session:
     def _but_pinned(self, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return support if self.strokes is None else np.where(self.strokes == 0, support, self.strokes > 0)
 
-    def reshape(self, change: Callable[[NDArray[np.bool_]], NDArray[np.bool_]]) -> None:
+    def reshape(self, change: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], edited: bool = True) -> None:
         """Change the support as a whole; what is pinned stays, and nothing more is. Undo takes it back.
 
-        Raises
-        ------
-        DiprError
-            If there is no support, or nothing would be left of it.
+        ``edited`` says whether it is then another than was proposed. Raises DiprError where no support would be left.
         """
-        before, layer = self.support, self.support_layer
-        if before is None or layer is None:
+        layer, known = self.support_layer, self.known_support
+        if layer is None or known is None:
             raise DiprError("There is no support yet. Propose one, or take the autocorrelation's.")
         self.refinement.pass_edits_on()
+        before, known = np.asarray(layer.data) > 0, self.known_support
+        assert known is not None
         after = self._but_pinned(change(before))
         if not after.any():
             raise DiprError("Nothing would be left of the support: it stays as it is.")
-        self._edited, self.known_support = True, after
-        self.refinement.pass_on(after.astype(np.int8) - before.astype(np.int8), pin=False)
+        self.refinement.check(after)
+        self._changes.add(before, after, self.strokes)
+        self._edited = (self._edited or bool((after != before).any())) if edited else self.strokes is not None
+        self.known_support = after
+        self.refinement.pass_on(after.astype(np.int8) - known.astype(np.int8), pin=False)
         self._write(layer, before, after)
+        self.support_changed.emit()
 
     def propose(self, model: str, device: str) -> None:
         """Let a network propose object and support, off the main thread; the threshold is what suits the object."""
@@ -253,6 +262,7 @@ class Session:
             layer.events.paint.connect(self._painted)
             layer.events.set_data.connect(lambda event: self.support_changed.emit())
         before = np.asarray(layer.data) > 0
+        self._changes.add(before, support, self.strokes)
         self.known_support, self.support_from, self._edited = support.copy(), support_from, False
         self._write(layer, before, support)
         self.viewer.layers.selection = {layer}

@@ -47,7 +47,7 @@ class SupportPanel(QWidget):
         self.reset_button = button(
             "Reset",
             "The support as it was proposed, at this threshold",
-            lambda: session.reshape(lambda support: session.proposal.support),
+            lambda: session.reshape(lambda support: session.proposal.support, edited=False),
         )
         self.unpin_button = button(
             "Unpin all", "Let shrink-wrap and the threshold change what you painted, too", session.unpin

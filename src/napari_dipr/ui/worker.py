@@ -85,63 +85,58 @@ class Wish:
     beta: float | None = None
     stop: bool = False
 
-    def merged(self, later: "Wish") -> "Wish | None":
-        """Return both as one; None where the later must wait for this one to be done."""
-        if later.unpin or (self.edit is not None and later.edit is not None and self.pin != later.pin):
-            return None
-        edit, pin = (self.edit, self.pin) if later.edit is None else (later.edit, later.pin)
-        if self.edit is not None and later.edit is not None:
-            edit = np.where(later.edit != 0, later.edit, self.edit)
-        beta = self.beta if later.beta is None else later.beta
-        return Wish(edit, pin, self.unpin, beta, self.stop or later.stop)
-
 
 class Mailbox:
-    """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it."""
+    """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it.
+
+    ``posted`` and ``taken`` count wishes; ``waiting`` says whether the run is held.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wishes: list[tuple[int, Wish]] = []
+        self._wishes: list[Wish] = []
         self.posted = self.taken = 0
         self._held, self._steps = False, 0
+        self._until: int | None = None
+        self.waiting = False
         self.shown_at, self.showing = 0.0, False
         self.cost = 0.0
 
     def post(self, wish: Wish) -> int:
-        """Leave a wish; of edits the later win over the earlier ones. Returns the wish's number."""
+        """Leave a wish, to be done after those before it. Returns its number."""
         with self._lock:
+            self._wishes.append(wish)
             self.posted += 1
-            both = self._wishes[-1][1].merged(wish) if self._wishes else None
-            if both is not None:
-                self._wishes[-1] = (self.posted, both)
-            else:
-                self._wishes.append((self.posted, wish))
             return self.posted
 
     def hold(self, held: bool) -> None:
         """Let the run wait, or go on."""
         with self._lock:
-            self._held, self._steps = held, 0
+            self._held, self._steps, self._until = held, 0, None
 
     def step(self, iterations: int) -> None:
         """Let a held run do so many iterations, and wait again."""
         with self._lock:
             self._steps += iterations
 
-    def take(self) -> Any:
-        """Return the wishes that can be done at once as one :class:`~napari_dipr.solvers.run.Controls`.
-
-        None where the run is to wait.
-        """
+    def take(self, iteration: int) -> Any:
+        """Return the wishes as one :class:`~napari_dipr.solvers.run.Controls`; None where the run is to wait."""
         from napari_dipr.solvers.run import Controls
 
         with self._lock:
-            if self._held and not self._steps and not any(wish.stop for _, wish in self._wishes):
+            if self._steps:
+                self._until = (iteration if self._until is None else self._until) + self._steps
+                self._steps = 0
+            left = 0 if self._until is None else self._until - iteration
+            if self._held and left <= 0 and not any(wish.stop for wish in self._wishes):
+                self._until, self.waiting = None, True
                 return None
-            number, wish = self._wishes.pop(0) if self._wishes else (self.taken, Wish())
-            self.taken = number
-            steps, self._steps = self._steps or None, 0
-            return Controls(**vars(wish), steps=steps)
+            self.waiting = False
+            controls = Controls(steps=left or None)
+            for wish in reversed(self._wishes):
+                controls = Controls(**vars(wish), then=controls)
+            self._wishes, self.taken = [], self.posted
+            return controls
 
     def shown(self, seconds: float) -> None:
         """Say that the last snapshot is on the screen, and how long that took."""
@@ -185,11 +180,12 @@ def _refine(
         steps = run(problem, recipe, start, interval=INTERVAL)
         iterate = next(steps)
         while True:
-            controls, snapshot = mailbox.take(), None
+            done, snapshot = mailbox.taken, None
+            controls = mailbox.take(iterate.iteration)
             held = controls is None and not mailbox.showing
             if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
                 mailbox.showing = True
-                snapshot = _snapshot(iterate, before, time.monotonic() - began, mailbox.taken)
+                snapshot = _snapshot(iterate, before, time.monotonic() - began, done)
                 before, shown = snapshot.object, iterate.iteration
             yield snapshot
             if controls is None:
