@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ supports = arrays(bool, SHAPE)
 def test_going_back_any_number_of_changes_is_known_and_gives_their_pins(states, back):
     states = [state for i, state in enumerate(states) if i == 0 or (state != states[i - 1]).any()]
     changes, pins = Changes(), [None]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         changes.add(before, after, pins[-1])
         drawn = after.astype(np.int8) - before.astype(np.int8)
         pins.append(drawn if pins[-1] is None else np.where(drawn == 0, pins[-1], drawn))
@@ -43,6 +45,6 @@ def test_something_new_is_not_taken_for_an_undo():
 def test_the_oldest_changes_are_forgotten():
     changes = Changes()
     states = [np.arange(20).reshape(SHAPE) < number for number in range(1, 20)] * 2
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         changes.add(before, after, None)
     assert len(changes._last) == MANY
