@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from napari_dipr.measurement import Measurement
-from napari_dipr.networks.propose import Proposal, propose
+from napari_dipr.networks.propose import Proposal, propose, suited_shrinkwrap
 from napari_dipr.physics.symmetry import find_alignment
 from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Reconstruction, solve
-from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
+from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -25,12 +25,13 @@ IMAGES = Path(__file__).parent / "images"
 FRAMES = (93, 96, 99, 102, 105)
 
 
-def refined(measurement: Measurement, proposal: Proposal, recipe: Recipe) -> list[Reconstruction]:
+def refined(measurement: Measurement, proposal: Proposal, text: str) -> list[Reconstruction]:
     """Refine from the proposal, and from random phases in the autocorrelation's support (seeds 0 and 1)."""
     problem = Problem.of(measurement)
     support = as_support(proposal.support, problem)
     starts = [start_from(problem, torch.from_numpy(proposal.object)[None], support)]
     starts += [random_start(problem, autocorrelation_support(problem), seed) for seed in (0, 1)]
+    recipe = Recipe.parse(text, shrinkwrap=suited_shrinkwrap(proposal.model))
     results = [solve(problem, recipe, start) for start in starts]
     amplitudes = [result.object[0].abs() for result in results]
     alike = [find_alignment(a, b).correlation for a, b in zip(amplitudes, amplitudes[1:] + amplitudes[:1], strict=True)]
@@ -64,8 +65,7 @@ def main() -> None:
         measurement = Measurement.of(counts[frame], zero_frequency="centre", name=f"frame {frame}")
         measurement = measurement.thresholded(3).cropped(128)
         proposal = propose(measurement, "unrolled-objects-2d")
-        recipe = Recipe.parse("(hio*90 + raar*90)*3 + er*60", shrinkwrap=ShrinkWrap())
-        results = refined(measurement, proposal, recipe)
+        results = refined(measurement, proposal, "(hio*90 + raar*90)*3 + er*60")
         # Symmetries hold everywhere: each result is shown as the proposal lies.
         lying = torch.from_numpy(proposal.object)
         shown = [find_alignment(r.object[0], lying).remove(r.object[0]).abs().numpy()[middle] for r in results]
@@ -80,7 +80,7 @@ def main() -> None:
 
     volume = Measurement.of(counts, zero_frequency="centre", name="scan54").thresholded(3).cropped(128)
     proposal = propose(volume, "unrolled-objects-3d")
-    results = refined(volume, proposal, Recipe.parse("raar*450 + er*50; shrinkwrap(threshold=0.1)"))
+    results = refined(volume, proposal, "raar*450 + er*50")
     lying = torch.from_numpy(proposal.object)
     arrays = {"network": np.abs(proposal.object), "its support": proposal.support.astype(float)}
     for heading, result in zip(("refined from it", "seed 0", "seed 1"), results, strict=True):

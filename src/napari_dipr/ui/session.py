@@ -276,9 +276,8 @@ class Session:
     def _look_at_strokes(self) -> None:
         if self.viewer is None:
             return
-        # At once, and not with the next picture of the run, which may be a second away.
-        if self.refinement.state == "running":
-            self.refinement.pass_edits_on()
+        # At once, and not with the next picture of a run, which may be a second away.
+        self.refinement.pass_edits_on()
         self.support_changed.emit()
 
     def _write(self, layer: Labels, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> None:
