@@ -11,6 +11,7 @@ from napari_dipr.physics.symmetry import nmse
 from napari_dipr.samples import sample
 from napari_dipr.solvers.problem import Problem
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.worker import Mailbox
 
 LONG = 1_000_000
 
@@ -98,15 +99,22 @@ def test_pause_holds_the_run_and_keeps_what_is_painted(loaded, finished, idle, q
     finished(session)
 
 
-def test_a_held_run_goes_step_by_step(loaded, finished, idle, qtbot):
+def test_a_held_run_goes_step_by_step(loaded, finished, idle, qtbot, monkeypatch):
     session, run, bar = loaded.session, loaded.session.refinement, loaded.refine.bar
+    taken, take = [], Mailbox.take
+
+    def watched(mailbox, iteration):
+        taken.append(take(mailbox, iteration))
+        return taken[-1]
+
+    monkeypatch.setattr(Mailbox, "take", watched)
     loaded.refine.iterations.value = LONG
     assert not bar.step.isEnabled()
     bar.start.click()
     idle(lambda: run.snapshot is not None)
     assert not bar.step.isEnabled()
     bar.pause.click()
-    idle(lambda: run._mailbox.waiting and not run._mailbox.showing)
+    idle(lambda: taken[-2:] == [None, None] and not run._mailbox.showing)
     held = run.snapshot.iteration
     for steps in (1, 1, 7):
         bar.steps.value = steps

@@ -126,6 +126,14 @@ def pins_of(session):
     return None if layer is None else np.asarray(layer.data)
 
 
+def started(workflow, idle):
+    """Start a long run that leaves the support alone, and wait until it is under way."""
+    workflow.refine.shrink_wrap.value = False
+    workflow.refine.iterations.value = 1_000_000
+    workflow.refine.bar.start.click()
+    idle(lambda: workflow.session.refinement.snapshot is not None)
+
+
 def test_what_is_painted_is_pinned_for_all_to_see_until_it_is_given_back(loaded, finished):
     session, panel = loaded.session, loaded.support
     assert pins_of(session) is None
@@ -220,10 +228,7 @@ def test_a_tool_that_makes_the_support_too_large_for_the_run_is_refused(loaded, 
     session, run = loaded.session, loaded.session.refinement
     rows, columns = np.indices((72, 72))
     session.show_support((abs(rows - 36) < 26) & (abs(columns - 36) < 25), "test")
-    loaded.refine.shrink_wrap.value = False
-    loaded.refine.iterations.value = 1_000_000
-    loaded.refine.bar.start.click()
-    idle(lambda: run.snapshot is not None)
+    started(loaded, idle)
     before = session.support
     loaded.support.tools["Grow"].click()
     assert "more than 50%" in told.messages()[-1]
@@ -243,12 +248,9 @@ def test_a_tool_that_would_leave_nothing_is_refused(loaded, told):
     np.testing.assert_array_equal(session.support, inside)
 
 
-def test_a_tool_reaches_the_running_solver_and_shrink_wrap_may_undo_it(loaded, finished, idle):
+def test_a_tool_reaches_the_running_solver_and_pins_nothing(loaded, finished, idle):
     session, run = loaded.session, loaded.session.refinement
-    loaded.refine.shrink_wrap.value = False
-    loaded.refine.iterations.value = 1_000_000
-    loaded.refine.bar.start.click()
-    idle(lambda: run.snapshot is not None)
+    started(loaded, idle)
     before = session.support
     loaded.support.tools["Grow"].click()
     idle(lambda: np.array_equal(run.snapshot.support, grown(before)))

@@ -66,6 +66,7 @@ def table1(
 
     _writable(json_file, figure)
     names = list(benchmark.METHODS) if methods is None else _listed(methods)
+    benchmark.known(names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {name: bar.add_task(name, total=benchmark.images_of(name, images)) for name in names}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from napari_dipr.benchmarks.score import summary
-from napari_dipr.benchmarks.table1 import BATCH, METHODS, STARTS, batch_of, first_objects, images_of, known, run_on
+from napari_dipr.benchmarks.table1 import METHODS, STARTS, batch_of, batches, first_objects, known, run_on
 from napari_dipr.device import find_device
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.physics.symmetry import find_alignment
@@ -61,9 +61,8 @@ def robustness(
         rows = {}
         for name in methods:
             parts = []
-            count = images_of(name, images)
-            for first in range(0, count, BATCH):
-                batch = batch_of(truth[first : min(first + BATCH, count)], seed + first, where, flaws)
+            for first, part in batches(name, truth):
+                batch = batch_of(part, seed + first, where, flaws)
                 parts.append(run_on(METHODS[name], batch, starts)["errors"])
             rows[name] = summary(parts)
         return rows

@@ -16,7 +16,7 @@ References
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Method:
     denoisers
         The denoisers that it needs.
     several
-        Whether it has more than one.
+        Whether it takes more than one start.
     most
         Of how many images it is run on the first; None for all that are asked for.
     """
@@ -262,8 +262,7 @@ def table1(
     rows = {}
     for name in methods:
         parts, count = [], images_of(name, images)
-        for first in range(0, count, BATCH):
-            part = truth[first : min(first + BATCH, count)]
+        for first, part in batches(name, truth):
             file = None if kept is None else kept / f"{name}-{first}-{len(part)}.json"
             if file is not None and file.is_file():
                 parts.append(json.loads(file.read_text(encoding="utf-8")))
@@ -285,8 +284,14 @@ def table1(
 
 
 def images_of(method: str, images: int) -> int:
-    """Return on how many of the images a method is run; all, where there is no such method."""
-    return min(images, METHODS[method].most or images) if method in METHODS else images
+    """Return on how many of the images a method is run."""
+    return min(images, METHODS[method].most or images)
+
+
+def batches(method: str, truth: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Split the objects that a method is run on: each part with the number of its first."""
+    some = truth[: images_of(method, len(truth))]
+    yield from zip(range(0, len(some), BATCH), some.split(BATCH), strict=True)
 
 
 def network_ffts(method: str, starts: int) -> int:

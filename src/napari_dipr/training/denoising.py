@@ -24,13 +24,12 @@ class Denoising(Task):
     network: Denoisers
 
     def __init__(self, spec: DenoisersSpec, draw: Draw) -> None:
-        super().__init__(spec.denoisers.name, spec.training)
-        self.spec, self.draw, self.network = spec, draw, spec.denoisers.build()
+        super().__init__(spec.denoisers.name, spec.training, draw)
+        self.network = spec.denoisers.build()
 
     def training_step(self, step: int, batch_index: int) -> Tensor:
         """Return the sum over the networks of the mean square error, relative to the noise's."""
-        number = step * self.trainer.world_size + self.global_rank
-        images, generator = self.draw(number, self.device)
+        images, generator = self.batch(step)
         angles = 2 * math.pi * torch.rand(len(images), 1, 1, generator=generator, device=self.device)
         parts = images * torch.cos(angles)
         errors = []

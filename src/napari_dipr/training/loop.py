@@ -53,8 +53,8 @@ class Training(Task):
     network: Unrolled
 
     def __init__(self, spec: ModelSpec, draw: Draw) -> None:
-        super().__init__(spec.model.name, spec.training)
-        self.spec, self.draw, self.network = spec, draw, spec.network.build()
+        super().__init__(spec.model.name, spec.training, draw)
+        self.spec, self.network = spec, spec.network.build()
         self.start_sha256: str | None = None
 
     def begin_with(self, model: str) -> None:
@@ -86,9 +86,7 @@ class Training(Task):
     def training_step(self, step: int, batch_index: int) -> Tensor:
         """Simulate the batch's measurements on the device, and return the loss."""
         t = self.spec.training
-        # Every device of a training on several has batches of its own.
-        number = step * self.trainer.world_size + self.global_rank
-        objects, generator = self.draw(number, self.device)
+        objects, generator = self.batch(step)
         batch = measure(objects, self.spec.network.grid)
         if t.flaws is not None:
             batch = flawed(batch, t.flaws, generator)
@@ -209,12 +207,10 @@ def train(
 
 
 def _task(config: Path, images: Path | None) -> Task:
-    if config.name == DENOISERS:
-        denoisers = DenoisersSpec.read(config)
-        lightning.seed_everything(denoisers.training.seed, verbose=False)
-        return Denoising(denoisers, placed_images(denoisers.training, images))
-    spec = ModelSpec.read(config)
+    spec = DenoisersSpec.read(config) if config.name == DENOISERS else ModelSpec.read(config)
     lightning.seed_everything(spec.training.seed, verbose=False)
+    if isinstance(spec, DenoisersSpec):
+        return Denoising(spec, placed_images(spec.training, images))
     return Training(spec, source(spec, images))
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import lightning
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_dipr.networks.spec import Schedule
+from napari_dipr.training.objects import Draw
 
 
 class Task(lightning.LightningModule):
@@ -16,10 +17,14 @@ class Task(lightning.LightningModule):
 
     network: nn.Module
 
-    def __init__(self, name: str, schedule: Schedule) -> None:
+    def __init__(self, name: str, schedule: Schedule, draw: Draw) -> None:
         super().__init__()
-        self.name, self.schedule = name, schedule
+        self.name, self.schedule, self.draw = name, schedule, draw
         self.began, self.seconds_before = time.monotonic(), 0.0
+
+    def batch(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """Draw the objects of a step; every device of a training on several has batches of its own."""
+        return self.draw(step * self.trainer.world_size + self.global_rank, self.device)
 
     @property
     def seconds(self) -> float:

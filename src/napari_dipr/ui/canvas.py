@@ -130,14 +130,11 @@ class Canvas:
     def show_pins(self, strokes: NDArray[np.int8] | None) -> None:
         """Show what a person painted into the support (1) and out of it (−1), under the support's layer."""
         layer = self.find("pins", Labels)
-        if strokes is None:
-            strokes = np.zeros(self.grid, np.int8)
-            if layer is None:
-                return
-        pins = np.where(strokes < 0, 2, strokes).astype(np.uint8)
+        pins = None if strokes is None else np.where(strokes < 0, 2, strokes).astype(np.uint8)
         if layer is not None:
-            layer.data[...] = pins
+            layer.data[...] = 0 if pins is None else pins
             layer.refresh()
+        if layer is not None or pins is None:
             return
         selected = set(self.viewer.layers.selection)
         layer = self.viewer.add_labels(

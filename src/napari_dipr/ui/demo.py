@@ -8,11 +8,11 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
-from skimage.measure import label
 from skimage.morphology import disk, opening
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.app import open_gui, open_window
+from napari_dipr.ui.support_tools import largest_piece
 from napari_dipr.ui.workflow import Workflow
 
 # One whose proposal has islands to brush away, and from which HIO ends at the object however it rounds.
@@ -66,9 +66,7 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
 def _edit(support: Any) -> None:
     """Do what a person would: brush away the islands beside the object, and thin spurs of its outline."""
     inside = np.asarray(support.data) > 0
-    pieces = label(inside)
-    largest = pieces == np.bincount(pieces[inside]).argmax()
-    unlikely = inside & ~opening(largest, disk(2))
+    unlikely = inside & ~opening(largest_piece(inside), disk(2))
     # Something is always touched.
     unlikely |= inside & (np.cumsum(inside).reshape(inside.shape) == 1)
     support.brush_size = 1

@@ -196,13 +196,13 @@ class Refinement:
         if self.state != "idle" and self._is_impossible(support):
             return
         self.session.agree(support)
-        self.pass_on(support.astype(np.int8) - known.astype(np.int8), pin=False)
+        self.pass_on(support.astype(np.int8) - known.astype(np.int8))
         self.pass_pins_on()
 
-    def pass_on(self, edit: NDArray[np.int8], *, pin: bool) -> None:
-        """Let the solver, where one runs, have a change of the support: 1 put in, −1 taken out; pinned or not."""
+    def pass_on(self, edit: NDArray[np.int8]) -> None:
+        """Let the solver, where one runs, have a change of the support: 1 put in, −1 taken out; none of it pinned."""
         if self.state != "idle" and edit.any():
-            self._strokes.append((self._mailbox.post(Wish(edit, pin)), edit))
+            self._strokes.append((self._mailbox.post(Wish(edit, pin=False)), edit))
             self._run_settings["support_edited_by_hand"] = True
 
     def pass_pins_on(self) -> None:
@@ -218,21 +218,17 @@ class Refinement:
         DiprError
             If it is too large.
         """
-        if self.state != "idle":
-            from napari_dipr.solvers.problem import MAX_FRACTION
-
-            if support.mean() > MAX_FRACTION:
-                raise DiprError(f"The support would fill more than {MAX_FRACTION:.0%} of the grid: it stays as it is.")
+        if self.state != "idle" and (excess := _excess(support)):
+            raise DiprError(f"The support would fill {excess}: it stays as it is.")
 
     def _is_impossible(self, support: NDArray[np.bool_]) -> bool:
         """Say whether no solver can use a support, and tell why, once; the run goes on with the last one that did."""
-        from napari_dipr.solvers.problem import MAX_FRACTION
-
-        if support.any() and support.mean() <= MAX_FRACTION:
+        excess = _excess(support)
+        if support.any() and excess is None:
             self._refused = None
             return False
         if self._refused is None or (support != self._refused).any():
-            what = f"fills more than {MAX_FRACTION:.0%} of the grid" if support.any() else "is empty"
+            what = f"fills {excess}" if excess else "is empty"
             show_info(f"The support {what}: the run goes on with the last one that did not.")
         self._refused = support
         return True
@@ -245,6 +241,13 @@ class Refinement:
         for _, edit in self._strokes:
             wanted[edit > 0], wanted[edit < 0] = True, False
         self.session.follow(wanted)
+
+
+def _excess(support: NDArray[np.bool_]) -> str | None:
+    """Say of a support that is too large for a solver what it fills."""
+    from napari_dipr.solvers.problem import MAX_FRACTION
+
+    return f"more than {MAX_FRACTION:.0%} of the grid" if support.mean() > MAX_FRACTION else None
 
 
 def _preparation(

@@ -192,10 +192,9 @@ class Session:
         if not after.any():
             raise DiprError("Nothing would be left of the support: it stays as it is.")
         self.refinement.check(after)
-        self._changes.add(before, after, self.strokes)
         self._edited = (self._edited or bool((after != before).any())) if edited else self.strokes is not None
         self.known_support = after
-        self.refinement.pass_on(after.astype(np.int8) - known.astype(np.int8), pin=False)
+        self.refinement.pass_on(after.astype(np.int8) - known.astype(np.int8))
         self._write(layer, before, after)
         self.support_changed.emit()
 
@@ -228,11 +227,7 @@ class Session:
         self.proposal = rethreshold(self.proposal, threshold)
         if self.support is not None:
             self.agree(self.support)
-        strokes = self.strokes
-        self.show_support(self._but_pinned(self.proposal.support), f"model {self.proposal.model}")
-        self._pin(strokes)
-        self._edited = strokes is not None
-        self.support_changed.emit()
+        self.show_support(self._but_pinned(self.proposal.support), f"model {self.proposal.model}", self.strokes)
 
     def propose_autocorrelation(self) -> None:
         """Take the first support from the autocorrelation, off the main thread."""
@@ -254,19 +249,23 @@ class Session:
 
         self.do(job, done, "Autocorrelation")
 
-    def show_support(self, support: NDArray[np.bool_], support_from: str) -> None:
-        """Show a support as the labels layer, ready for painting. The one before it comes back with Undo."""
+    def show_support(
+        self, support: NDArray[np.bool_], support_from: str, strokes: NDArray[np.int8] | None = None
+    ) -> None:
+        """Show a support as the labels layer, ready for painting; ``strokes`` are in it and pinned.
+
+        The one before it comes back with Undo.
+        """
         layer = self.support_layer
         if layer is None:
             layer = self._canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
             layer.events.paint.connect(self._painted)
             layer.events.set_data.connect(lambda event: self.support_changed.emit())
         before = np.asarray(layer.data) > 0
-        self._changes.add(before, support, self.strokes)
-        self.known_support, self.support_from, self._edited = support.copy(), support_from, False
+        self.known_support, self.support_from, self._edited = support.copy(), support_from, strokes is not None
         self._write(layer, before, support)
         self.viewer.layers.selection = {layer}
-        self._pin(None)
+        self._pin(strokes)
         self.support_changed.emit()
 
     def _painted(self, event: Any) -> None:
@@ -282,6 +281,7 @@ class Session:
 
     def _write(self, layer: Labels, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> None:
         # Through the layer's own history, so that a person can undo it.
+        self._changes.add(before, after, self.strokes)
         changed = np.nonzero(before != after)
         if len(changed[0]):
             layer.data_setitem(changed, after[changed].astype(layer.data.dtype))

@@ -89,7 +89,7 @@ class Wish:
 class Mailbox:
     """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it.
 
-    ``posted`` and ``taken`` count wishes; ``waiting`` says whether the run is held.
+    ``posted`` and ``taken`` count wishes.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,6 @@ class Mailbox:
         self.posted = self.taken = 0
         self._held, self._steps = False, 0
         self._until: int | None = None
-        self.waiting = False
         self.shown_at, self.showing = 0.0, False
         self.cost = 0.0
 
@@ -129,9 +128,8 @@ class Mailbox:
                 self._steps = 0
             left = 0 if self._until is None else self._until - iteration
             if self._held and left <= 0 and not any(wish.stop for wish in self._wishes):
-                self._until, self.waiting = None, True
+                self._until = None
                 return None
-            self.waiting = False
             controls = Controls(steps=left or None)
             for wish in reversed(self._wishes):
                 controls = Controls(**vars(wish), then=controls)
