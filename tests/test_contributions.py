@@ -67,7 +67,7 @@ def test_layers_are_written_with_their_support(viewer, tmp_path):
     viewer.open_sample("napari-dipr", "fashion-0")
     session = session_of(viewer)
     truth = session.truth
-    session.show_object(np.abs(truth), np.angle(truth), np.abs(truth) > 0)
+    session.pictures.show_object(np.abs(truth), np.angle(truth), np.abs(truth) > 0)
     session.show_support(np.abs(truth) > 0, "test")
     chosen = [session.canvas.find(role) for role in ("amplitude", "phase", "support")]
     viewer.layers.selection = set(chosen)

@@ -38,13 +38,21 @@ def compare(result: "NDArray[np.complex64]", reference: "NDArray[np.complex64]")
     FileError
         If the shapes differ.
     """
+    return align(result, reference)[1]
+
+
+def align(
+    result: "NDArray[np.complex64]", reference: "NDArray[np.complex64]"
+) -> tuple["NDArray[np.complex64]", dict[str, Any]]:
+    """Return a result with shift, twin, phase and scale taken out of it, and what :func:`compare` says."""
     if result.shape != reference.shape:
         raise FileError(f"Results of different shapes, {result.shape} and {reference.shape}, are not comparable.")
     x, y = torch.from_numpy(result), torch.from_numpy(reference)
     alignment = find_alignment(x, y)
     amplitudes = find_alignment(x.abs(), y.abs())
-    return {
+    told = {
         "amplitude_correlation": amplitudes.correlation,
         "complex_correlation": alignment.correlation,
         "removed": str(alignment),
     }
+    return alignment.remove(x).resolve_conj().numpy().astype(np.complex64), told

@@ -19,7 +19,7 @@ def role(layer):
 
 def test_pattern_and_object_never_lie_on_top_of_each_other(loaded):
     session = loaded.session
-    session.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
+    session.pictures.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
     pictures = [layer for layer in session.viewer.layers if role(layer) in ("measurement", "amplitude", "phase")]
     assert len(pictures) == 3
     for one, other in itertools.combinations(pictures, 2):
@@ -29,7 +29,7 @@ def test_pattern_and_object_never_lie_on_top_of_each_other(loaded):
 
 def test_the_support_lies_over_the_amplitude_and_above_it_in_the_list(loaded):
     session = loaded.session
-    session.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
+    session.pictures.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
     names = [role(layer) for layer in session.viewer.layers]
     support, amplitude = (session.canvas.find(r) for r in ("support", "amplitude"))
     np.testing.assert_array_equal(support.translate, amplitude.translate)
@@ -40,12 +40,12 @@ def test_the_support_lies_over_the_amplitude_and_above_it_in_the_list(loaded):
 def test_one_layer_a_quantity_and_a_removed_one_comes_back(loaded):
     session = loaded.session
     data = np.ones((72, 72), np.float32)
-    session.show_object(data, data, session.support)
+    session.pictures.show_object(data, data, session.support)
     before = len(session.viewer.layers)
-    session.show_object(2 * data, data, session.support)
+    session.pictures.show_object(2 * data, data, session.support)
     assert len(session.viewer.layers) == before
     session.viewer.layers.remove(session.canvas.find("amplitude"))
-    session.show_object(3 * data, data, session.support)
+    session.pictures.show_object(3 * data, data, session.support)
     assert session.canvas.find("amplitude").data.max() == 3
 
 
@@ -84,12 +84,12 @@ def test_a_volume_is_seen_in_its_middle(workflow):
 def test_a_contrast_that_a_person_set_stays(loaded):
     session = loaded.session
     data = np.ones((72, 72), np.float32)
-    session.show_object(data, data, session.support)
+    session.pictures.show_object(data, data, session.support)
     layer = session.canvas.find("amplitude")
-    session.show_object(2 * data, data, session.support)
+    session.pictures.show_object(2 * data, data, session.support)
     assert layer.contrast_limits[1] == 2
     layer.contrast_limits = (0.5, 1.5)
-    session.show_object(3 * data, data, session.support)
+    session.pictures.show_object(3 * data, data, session.support)
     assert tuple(layer.contrast_limits) == (0.5, 1.5)
 
 

@@ -9,17 +9,18 @@ from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.ui import worker
 from napari_dipr.ui.worker import Mailbox, Wish, refinement_worker
 
+MEASUREMENT, TRUTH = sample("fashion-0")
+
 
 def prepared(text="hio*40 + er*10"):
-    measurement, truth = sample("fashion-0")
-    problem = Problem.of(measurement)
-    return problem, Recipe.parse(text), random_start(problem, as_support(np.abs(truth) > 0, problem), 0)
+    problem = Problem.of(MEASUREMENT)
+    return problem, Recipe.parse(text), random_start(problem, as_support(np.abs(TRUTH) > 0, problem), 0)
 
 
 def run(qtbot, mailbox, prepare):
     """Run a refinement's worker; return what it yielded, returned and raised."""
     got = {"yielded": [], "returned": [], "errored": []}
-    job = refinement_worker(mailbox, prepare)
+    job = refinement_worker(mailbox, prepare, MEASUREMENT)
     for name, values in got.items():
         getattr(job, name).connect(values.append)
     with qtbot.waitSignal(job.finished, timeout=60_000):
@@ -137,7 +138,7 @@ def test_a_snapshot_claims_no_wish_that_the_run_has_not_seen(monkeypatch):
     pixel[0, 0] = 1
     seen = []
     mailbox.post(Wish(pixel))
-    for snapshot in worker._refine(mailbox, lambda: prepared("er*5"), None):
+    for snapshot in worker._refine(mailbox, lambda: prepared("er*5"), MEASUREMENT, None):
         seen.append(snapshot)
         mailbox.shown(0.0)
     assert [snapshot.taken for snapshot in seen] == [0, 1, 1, 1, 1]

@@ -24,6 +24,7 @@ class Record:
     """One row of the error history, means over the batch; None for what is not known.
 
     See :class:`~napari_dipr.solvers.problem.Errors`; those named ``free`` are of the pixels that are held back.
+    ``stage`` is the algorithm's name, ``edits`` how often a person had changed the support before.
     """
 
     iteration: int
@@ -34,6 +35,8 @@ class Record:
     free_chi2: float | None = None
     free_r_factor: float | None = None
     free_likelihood: float | None = None
+    stage: str = ""
+    edits: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,14 @@ def run(
     history = _History()
     began = yielded = time.monotonic()
     beta: float | None = None
-    total, done, ended, stopped = recipe.iterations, 0, [], False
+    total, done, ended, stopped, edits = recipe.iterations, 0, [], False, 0
     wanted = 1  # the iteration to yield after, whatever the clock says
     searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
 
     def look() -> tuple[Tensor, Errors]:
         solution = problem.project_object(state.object, state.support)
         errors = problem.errors(solution, stage.algorithm.spectrum(state))
-        history.add(state, errors)
+        history.add(state, errors, stage.algorithm.name, edits)
         return solution, errors
 
     before = None
@@ -230,7 +233,9 @@ def run(
                     if controls.unpin:
                         state = replace(state, pinned=None)
                     if controls.edit is not None:
-                        state = _edited(problem, state, controls.edit, controls.pin)
+                        edited = _edited(problem, state, controls.edit, controls.pin)
+                        edits += not torch.equal(edited.support, state.support)
+                        state = edited
                     if controls.beta is not None:
                         beta = controls.beta
                         stage = _with_beta(stage, beta)
@@ -259,30 +264,30 @@ class _History:
 
     def __init__(self) -> None:
         self._read: list[Record] = []
-        self._coming: list[tuple[int, Tensor]] = []
+        self._coming: list[tuple[int, Tensor, str, int]] = []
 
-    def add(self, state: State, errors: Errors) -> None:
+    def add(self, state: State, errors: Errors, stage: str, edits: int) -> None:
         free = errors.free
         values = [errors.chi2, errors.r_factor, state.support.flatten(1).sum(1), errors.likelihood]
         values += [None] * 3 if free is None else [free.chi2, free.r_factor, free.likelihood]
         nothing = torch.full_like(errors.chi2, torch.nan)
         row = torch.stack([nothing if value is None else value.to(errors.chi2.dtype) for value in values]).mean(1)
-        self._coming.append((state.iteration, row))
+        self._coming.append((state.iteration, row, stage, edits))
 
     def forget(self, iteration: int) -> None:
         self._coming = [coming for coming in self._coming if coming[0] != iteration]
         self._read = [record for record in self._read if record.iteration != iteration]
 
     def read(self) -> tuple[Record, ...]:
-        for iteration, row in self._coming:
+        for iteration, row, stage, edits in self._coming:
             chi2, *values = row.tolist()
             if not math.isfinite(chi2):
                 raise SolverError(
                     f"The iterate is no longer finite at iteration {iteration}: the run diverged. Check the "
                     "measurement for absurd values, or take a smaller β."
                 )
-            known = [value if math.isfinite(value) else None for value in values]
-            self._read.append(Record(iteration, chi2, *known))  # type: ignore[arg-type]  # the first two are known
+            means: Any = (chi2, *(value if math.isfinite(value) else None for value in values))
+            self._read.append(replace(Record(iteration, *means), stage=stage, edits=edits))
         self._coming = []
         return tuple(self._read)
 

@@ -3,15 +3,18 @@
 Pattern and object live in two spaces: drawn over each other they would mislead. Four pictures of one size stand side
 by side instead, each under a caption::
 
-    measurement   first guess (network or autocorrelation)
-    amplitude     phase                                      of the object, streaming
+    measurement   first guess, or what is compared   difference   of calculated and measured amplitude
+    amplitude     phase                              colours      of the object, streaming
+    section       section                                         of a volume's amplitude: z–x and z–y
 
-The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. There is one
-layer a quantity; a layer that a person removes is made anew when its quantity next changes.
+The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. The third
+column is there where it is asked for, the third row for volumes. There is one layer a quantity; a layer that a person
+removes is made anew when its quantity next changes, and one that is hidden gets its data when it is shown again.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,10 +28,15 @@ CELLS = {
     "measurement": (0, 0),
     "mask": (0, 0),
     "guess": (0, 1),
+    "compared": (0, 1),
+    "difference": (0, 2),
     "amplitude": (1, 0),
     "support": (1, 0),
     "pins": (1, 0),
     "phase": (1, 1),
+    "colours": (1, 2),
+    "section_y": (2, 0),
+    "section_x": (2, 1),
 }
 SUPPORT_COLOUR = "#00e5ff"
 MASK_COLOUR = "#ff9500"
@@ -55,6 +63,8 @@ class Canvas:
         self.name, self.grid = name, tuple(grid)
         self._captions: dict[tuple[int, int], str] = {}
         self._limits: dict[str, tuple[float, float]] = {}
+        self._waiting: dict[str, Callable[[], Any]] = {}
+        self._hidden: set[str] = set()
 
     @property
     def viewer(self) -> Any:
@@ -85,14 +95,20 @@ class Canvas:
     ) -> Image:
         """Show data as the image of a role: the layer that is there gets new data, and new limits where given."""
         layer = self.find(role, Image)
-        limits = limits or _limits(data)
+        self._waiting.pop(role, None)
+        if layer is not None and not layer.visible:
+            self._waiting[role] = partial(self.show_image, role, data, caption, colormap=colormap, limits=limits)
+            return layer
+        is_rgb = data.ndim > len(self.grid) and data.shape[-1] == 3
+        limits = (0, 255) if is_rgb else limits or _limits(data)
         # A contrast that a person has set stays.
         is_ours = layer is None or self._limits.get(role, limits) == tuple(layer.contrast_limits)
         if is_ours:
             self._limits[role] = limits
         if layer is not None:
             layer.data = data
-            if is_ours and limits != tuple(layer.contrast_limits):
+            layer.name = f"{self.name} · {caption}"
+            if is_ours and not is_rgb and limits != tuple(layer.contrast_limits):
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
         else:
@@ -100,11 +116,12 @@ class Canvas:
             layer = self.viewer.add_image(
                 data,
                 name=f"{self.name} · {caption}",
-                colormap=colormap,
-                contrast_limits=limits,
+                rgb=is_rgb,
+                **({} if is_rgb else {"colormap": colormap, "contrast_limits": limits}),
                 interpolation2d="nearest",
-                **self._where(role),
+                **self._where(role, data.ndim - is_rgb),
             )
+            layer.events.visible.connect(lambda event: self._looked_at(role))
             self._below_labels(layer)
             if selected:  # a new picture must not take the brush from the support
                 self.viewer.layers.selection = selected
@@ -148,11 +165,28 @@ class Canvas:
         self._below_labels(layer)
         self.viewer.layers.selection = selected  # the brush stays with the support
 
+    def _looked_at(self, role: str) -> None:
+        if self.is_seen(role) and role in self._waiting:
+            self._waiting.pop(role)()
+
+    def is_seen(self, role: str) -> bool:
+        """Say whether there is a layer of a role, and it is not hidden."""
+        layer = self.find(role)
+        return layer is not None and bool(layer.visible)
+
     def hide(self) -> None:
         """Put these layers out of sight; they stay in the list."""
-        for layer in self.viewer.layers:
-            if self._is_ours(layer):
-                layer.visible = False
+        self._hidden = {
+            layer.metadata[TAG][1] for layer in self.viewer.layers if self._is_ours(layer) and layer.visible
+        }
+        for role in self._hidden:
+            self.find(role).visible = False
+
+    def show(self) -> None:
+        """Put into sight again what was hidden."""
+        for role in self._hidden:
+            if (layer := self.find(role)) is not None:
+                layer.visible = True
 
     def _is_ours(self, layer: Layer) -> bool:
         return bool((layer.metadata.get(TAG) or ("", ""))[0] == self.name)
@@ -166,11 +200,12 @@ class Canvas:
         step = (1 + GAP) * max(height, width)
         return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
 
-    def _where(self, role: str) -> dict[str, Any]:
+    def _where(self, role: str, dims: int | None = None) -> dict[str, Any]:
+        dims = dims or len(self.grid)
         return {
-            "translate": self._place(role),
-            "units": ("pixel",) * len(self.grid),
-            "axis_labels": ("z", "y", "x")[-len(self.grid) :],
+            "translate": self._place(role)[-dims:],
+            "units": ("pixel",) * dims,
+            "axis_labels": ("z", "y", "x")[-dims:],
             "metadata": {TAG: self._tag(role)},
         }
 

@@ -1,13 +1,16 @@
 """The Refine panel: choose an algorithm, start it, watch it, stop it."""
 
+from functools import partial
+
 import napari
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
-from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.projections import HIO, RAAR
 from napari_dipr.ui.forms import Form, bounds_of, button, follow, number_for, remark
+from napari_dipr.ui.pictures import Extra
 from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
@@ -80,6 +83,14 @@ class RefinePanel(QWidget):
             tooltip=f"Hold {FREE:.0%} of the pixels back, and draw χ² on them: it rises when noise is fitted",
         )
         self.device = ComboBox(choices=NAMES, label="device", tooltip="Where the solver runs")
+        self.extras: dict[Extra, CheckBox] = {
+            "colours": CheckBox(
+                text="in colours", tooltip="The object in one picture: its amplitude is brightness, its phase is hue"
+            ),
+            "difference": CheckBox(
+                text="difference", tooltip="Calculated less measured amplitude, zero frequency at the centre"
+            ),
+        }
         self.plot = ConvergencePlot()
         form = Form()
         form.add(self.algorithm, self.text, self.iterations, self.beta, self.start, self.seed, self.device)
@@ -89,6 +100,10 @@ class RefinePanel(QWidget):
         checks.addWidget(self.coherence.native, 1, 0)
         checks.addWidget(self.free.native, 1, 1)
         form.addRow("", checks)
+        shown = QHBoxLayout()
+        for box in self.extras.values():
+            shown.addWidget(box.native)
+        form.addRow("also show", shown)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.plot)
@@ -97,10 +112,14 @@ class RefinePanel(QWidget):
             layout.addWidget(self.bar)
         layout.addStretch()
 
+        for what, box in self.extras.items():
+            box.value = what in session.pictures.extras
+            box.changed.connect(partial(session.pictures.show_extra, what))
         self.beta.changed.connect(session.refinement.set_beta)
         self.algorithm.changed.connect(lambda name: self._enable())
         follow(self, session.refinement.changed, self._enable)
         follow(self, session.refinement.advanced, self._advanced)
+        follow(self, session.history.continued, self._continue)
         follow(self, session.support_changed, self._support_changed)
         follow(self, session.measurement_changed, self._advanced)
         self._support_from = ""
@@ -139,6 +158,11 @@ class RefinePanel(QWidget):
             positive=self.positive.value,
             free=FREE if self.free.value else 0.0,
         )
+
+    def _continue(self) -> None:
+        self._support_changed()
+        self.start.value = "last"
+        self.run()
 
     def _support_changed(self) -> None:
         """Offer what there is to start from; a new first support starts from where it came from."""
@@ -231,8 +255,11 @@ class RunBar(QWidget):
             return
         self.progress.setRange(0, snapshot.total)
         self.progress.setValue(snapshot.total if snapshot.ended and run.state == "idle" else snapshot.iteration)
-        rate = snapshot.iteration / snapshot.seconds if snapshot.seconds > 0 else 0.0
-        words = f"{snapshot.iteration} of {snapshot.total} · {rate:.0f} it/s"
+        words = f"{snapshot.iteration} of {snapshot.total}"
+        if run.state == "running" and (rate := run.rate):
+            words += f" · {rate:.0f} it/s, {_duration((snapshot.total - snapshot.iteration) / rate)} left"
+        elif snapshot.ended and snapshot.seconds > 0:
+            words += f" in {_duration(snapshot.seconds)}"
         if snapshot.history:
             words += f" · χ² {snapshot.history[-1].chi2:.2e}"
         if snapshot.ended:
@@ -242,3 +269,10 @@ class RunBar(QWidget):
         elif run.state != "running":
             words += f" · {run.state if run.state != 'idle' else 'ended early: the last good iterate is shown'}"
         self.words.setText(words)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,5 +1,6 @@
 """The run as the window sees it: start, hold, stop, and the strokes that reach the solver while it works."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_dipr.errors import DiprError
+from napari_dipr.physics.placement import with_ramp
 from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 RunState = Literal["idle", "running", "paused", "stopping"]
 Start = Literal["guess", "last", "random"]
-WORDS: dict[Start, str] = {"guess": "the network's object", "last": "the last run's object", "random": "random phases"}
+WORDS: dict[Start, str] = {"guess": "the network's object", "last": "the object shown", "random": "random phases"}
+# Snapshots over which the rate is told.
+LATELY = 8
 
 
 class Refinement:
@@ -48,6 +52,7 @@ class Refinement:
         self._worker: Any = None
         self._mailbox = Mailbox()
         self._strokes: list[tuple[int, NDArray[np.int8]]] = []
+        self._lately: deque[tuple[int, float]] = deque(maxlen=LATELY)
         self._refused: NDArray[np.bool_] | None = None
 
     def available_starts(self) -> tuple[Start, ...]:
@@ -76,7 +81,7 @@ class Refinement:
         recipe
             Makes of the problem, or of None, what is to be done; called in the worker, the first to need torch.
         start
-            From the network's object (``guess``), that of the last run (``last``), or random phases.
+            From the network's object (``guess``), that of the run that is shown (``last``), or random phases.
         seed, device
             Of the random phases; where to run.
         positive, free
@@ -113,6 +118,8 @@ class Refinement:
             first = session.proposal.object
         elif start == "last" and self.snapshot is not None:
             first = self.snapshot.object
+            if self.snapshot.ramp is not None:  # the measurement asks for it
+                first = with_ramp(first, self.snapshot.ramp)
             settings["continues"] = self.settings
         known = {"positive": positive, "free": free}
         psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
@@ -120,7 +127,9 @@ class Refinement:
         pinned = None if session.strokes is None else session.strokes != 0
         prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
         self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
-        self._worker = refinement_worker(self._mailbox, prepare, session.truth)
+        self._mailbox.extras = session.pictures.wanted()
+        self._lately.clear()
+        self._worker = refinement_worker(self._mailbox, prepare, measurement, session.truth)
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
         mailbox = self._mailbox
         self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))
@@ -131,6 +140,7 @@ class Refinement:
 
     def pause(self) -> None:
         """Hold the run, or let it go on."""
+        self._lately.clear()
         if self.state == "running":
             self._mailbox.hold(True)
             self._set(self._mailbox, "paused")
@@ -163,15 +173,36 @@ class Refinement:
         """End the run without waiting for it; nothing of it is shown any more."""
         if self._worker is not None:
             self._worker.quit()
+            self._keep("left for another measurement")
         self._mailbox, self._worker, self.snapshot, self.settings = Mailbox(), None, None, {}
         self._set(self._mailbox, "idle")
+
+    def take_up(self, snapshot: Snapshot, settings: dict[str, Any]) -> None:
+        """Have an earlier run's outcome as the one from which a run can go on."""
+        self.snapshot, self.settings = snapshot, settings
+        self.advanced.emit()
+        self.changed.emit()
+
+    def _keep(self, ended: str) -> None:
+        # A run that has shown nothing has come to nothing: what is shown is the one before.
+        if self.snapshot is not None and self.settings is self._run_settings:
+            self.session.history.keep(self.snapshot.ended or ended)
+
+    @property
+    def rate(self) -> float | None:
+        """Iterations per second lately; None where it is not known yet."""
+        if len(self._lately) < 2:
+            return None
+        (first, began), (last, ended) = self._lately[0], self._lately[-1]
+        return (last - first) / (ended - began) if ended > began else None
 
     def _set(self, mailbox: Mailbox, state: RunState) -> None:
         if mailbox is not self._mailbox:
             return
         self.state = state
-        if state == "idle":
+        if state == "idle" and self._worker is not None:
             self._worker = None
+            self._keep("ended by an error")
         self.changed.emit()
 
     def _arrived(self, mailbox: Mailbox, snapshot: Snapshot | None) -> None:
@@ -182,10 +213,12 @@ class Refinement:
         began = monotonic()
         try:
             self.snapshot, self.settings = snapshot, self._run_settings
+            self._lately.append((snapshot.iteration, snapshot.seconds))
             self._follow_support(snapshot)
-            self.session.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
+            self.session.pictures.show_snapshot(snapshot)
             self.advanced.emit()
         finally:  # whatever went wrong in showing it, the next one must come
+            mailbox.extras = self.session.pictures.wanted()
             mailbox.shown(monotonic() - began)
 
     def pass_edits_on(self) -> None:

@@ -6,13 +6,11 @@ the jobs handed to ``worker``.
 
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
-import qtpy
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -22,6 +20,8 @@ from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import MASK_COLOUR, SUPPORT_COLOUR, TAG, Canvas, logarithm
 from napari_dipr.ui.changes import Changes
+from napari_dipr.ui.history import History
+from napari_dipr.ui.pictures import Pictures, brightest
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
 
@@ -46,8 +46,8 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    refinement
-        The run.
+    refinement, history, pictures
+        The run, those before it, and what is shown of their objects.
     """
 
     measurement_changed = Signal()
@@ -66,7 +66,7 @@ class Session:
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
         self._edited, self._changes = False, Changes()
-        self.refinement = Refinement(self)
+        self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -86,23 +86,35 @@ class Session:
 
         ``layer`` is an image of its logarithm that is there already.
         """
-        self.refinement.abandon()
-        if self.canvas is not None:
-            self.canvas.hide()
-        self.measurement, self.truth = replace(measurement, name=self._free_name(measurement.name, layer)), truth
-        self.proposal, self.support_from, self.known_support, self.strokes = None, "drawn by hand", None, None
-        self._edited, self._changes = False, Changes()
-        self.canvas = Canvas(self.viewer, self.measurement.name, measurement.grid)
+        measurement = replace(measurement, name=self._free_name(measurement.name, layer))
+        canvas = Canvas(self.viewer, measurement.name, measurement.grid)
+        self._take(measurement, truth, canvas)
         if layer is None:
-            self.canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
+            canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
         else:
-            self.canvas.adopt(layer, "measurement", "measurement (log)")
+            canvas.adopt(layer, "measurement", "measurement (log)")
         if not measurement.measured.all():
-            self.canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", MASK_COLOUR)
+            canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", MASK_COLOUR)
         if len(measurement.grid) == 3:
             self.viewer.dims.set_current_step(0, measurement.grid[0] // 2)
         self.measurement_changed.emit()
         self.support_changed.emit()
+
+    def return_to(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
+        """Take up a measurement again that was used before, with the layers that it has."""
+        self._take(measurement, truth, canvas)
+        canvas.show()
+        self.measurement_changed.emit()
+        self.support_changed.emit()
+
+    def _take(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
+        self.refinement.abandon()
+        if self.canvas is not None and self.canvas is not canvas:
+            self.canvas.hide()
+        self.measurement, self.truth, self.canvas = measurement, truth, canvas
+        self.proposal, self.support_from, self.strokes = None, "drawn by hand", None
+        self._edited, self._changes = False, Changes()
+        self.known_support = self.support
 
     def _free_name(self, name: str, layer: Image | None) -> str:
         # Names tell the layers of two measurements apart.
@@ -198,6 +210,19 @@ class Session:
         self._write(layer, before, after)
         self.support_changed.emit()
 
+    def move_support(self, move: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Move the support, what is pinned of it, and the proposal, as the object that belongs to them was moved."""
+        strokes = None if self.strokes is None else move(self.strokes)
+        if (proposal := self.proposal) is not None:
+            self.proposal = replace(proposal, object=move(proposal.object), support=move(proposal.support))
+            if self._canvas().find("guess") is not None:
+                self._show_guess()
+        if self.support is not None:
+            self.refinement.pass_edits_on()
+            edited, after = self._edited, move(self.support)
+            self.show_support(after, self.support_from, strokes)
+            self._edited = edited
+
     def propose(self, model: str, device: str) -> None:
         """Let a network propose object and support, off the main thread; the threshold is what suits the object."""
         measurement = self._measurement()
@@ -209,14 +234,17 @@ class Session:
 
         def done(proposal: Any) -> None:
             self.proposal = proposal
-            amplitude = np.abs(proposal.object)
-            limits = _limits(amplitude, proposal.support)
-            self._canvas().show_image("guess", amplitude, "network amplitude", colormap="gray", limits=limits)
+            self._show_guess()
             phase = np.where(proposal.support, np.angle(proposal.object), np.nan).astype(np.float32)
-            self.show_object(amplitude, phase, proposal.support)
+            self.pictures.show_object(np.abs(proposal.object), phase, proposal.support)
             self.show_support(proposal.support, f"model {proposal.model}")
 
         self.do(job, done, f"Proposing with {model}")
+
+    def _show_guess(self) -> None:
+        amplitude = np.abs(self.proposal.object)
+        limits = 0.0, brightest(amplitude, self.proposal.support)
+        self._canvas().show_image("guess", amplitude, "network amplitude", colormap="gray", limits=limits)
 
     def rethreshold(self, threshold: float) -> None:
         """Draw the support anew from the network's output that is at hand; what was painted since stays."""
@@ -304,49 +332,18 @@ class Session:
 
     # --- object ------------------------------------------------------------------------------------------------------
 
-    def show_object(
-        self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], support: NDArray[np.bool_]
-    ) -> None:
-        """Show the object as amplitude and phase."""
-        canvas, limits = self._canvas(), _limits(amplitude, support)
-        canvas.show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=limits)
-        canvas.show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=(-np.pi, np.pi))
-
     def export(self, folder: Path, name: str, done: Callable[[dict[str, Path]], None]) -> None:
-        """Write amplitude, phase and support of the last run as TIFF, off the main thread.
+        """Write amplitude, phase and support of what is shown as TIFF, off the main thread.
 
         Raises
         ------
         DiprError
             If there is no reconstruction.
         """
-        snapshot, measurement = self.refinement.snapshot, self._measurement()
-        if snapshot is None:
+        result = self.history.current("exported while it ran")
+        if result is None:
             raise DiprError("There is nothing to export yet. Start a refinement first.")
-        settings = dict(self.refinement.settings)
-        running = self.refinement.state != "idle"
-
-        def job() -> dict[str, Path]:
-            import torch
-
-            from napari_dipr.io.provenance import provenance
-            from napari_dipr.io.write import export
-            from napari_dipr.solvers.coherence import widths
-
-            psf = None if snapshot.psf is None else torch.from_numpy(snapshot.psf)[None]
-            errors = {
-                **asdict(snapshot.history[-1]),
-                "support_voxels": int(snapshot.support.sum()),
-                "iterations": snapshot.iteration,
-                "psf_sigma": None if psf is None else widths(psf),
-                "ended": snapshot.ended or ("exported while it ran" if running else "ended by an error"),
-            }
-            window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
-            told = provenance(measurement, **settings, errors=errors, window=window)
-            voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
-            return export(folder, name, snapshot.object, snapshot.support, told, voxel)
-
-        self.do(job, done, "Exporting", whatever_is_loaded=True)
+        self.do(lambda: result.write(folder, name), done, "Exporting", whatever_is_loaded=True)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
@@ -378,12 +375,6 @@ class Session:
         self._measurement()
         assert self.canvas is not None
         return self.canvas
-
-
-def _limits(amplitude: NDArray[np.float32], support: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the contrast for an amplitude: a few bright pixels must not darken the rest."""
-    brightest = float(np.quantile(amplitude[support], 0.99)) if support.any() else 0.0
-    return 0.0, brightest or float(amplitude.max()) or 1.0
 
 
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from napari.utils.notifications import notification_manager, show_error
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, SolverError
+from napari_dipr.measurement import Measurement
+from napari_dipr.ui.pictures import draw
 
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
@@ -56,8 +58,9 @@ def tell(error: Exception) -> None:
 class Snapshot:
     """An iterate, copied for the window: ``[*grid]`` arrays of the one object.
 
-    ``psf`` is what partially coherent light makes of a point of the pattern, ``[*window]``. ``ended`` and, where the
-    truth is known, ``nmse`` are those of a run that is over.
+    ``psf`` is what partially coherent light makes of a point of the pattern, ``[*window]``. ``extras`` are pictures
+    that were asked for, see :mod:`~napari_dipr.ui.pictures`; ``ramp`` is what was taken off the phase by hand, radians
+    per pixel. ``ended`` and, where the truth is known, ``nmse`` are those of a run that is over.
     """
 
     object: NDArray[np.complex64]
@@ -73,6 +76,16 @@ class Snapshot:
     psf: NDArray[np.float32] | None = None
     ended: str | None = None
     nmse: float | None = None
+    extras: dict[Any, NDArray[Any]] = field(default_factory=dict)
+    ramp: tuple[float, ...] | None = None
+
+    def with_object(
+        self, x: NDArray[np.complex64], support: NDArray[np.bool_], ramp: tuple[float, ...] | None
+    ) -> "Snapshot":
+        """Return the same of an object that was turned, shifted or levelled."""
+        phase = np.where(support, np.angle(x), np.nan).astype(np.float32)
+        amplitude = np.abs(x).astype(np.float32)
+        return replace(self, object=x, amplitude=amplitude, phase=phase, support=support, extras={}, ramp=ramp)
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Wish:
 class Mailbox:
     """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it.
 
-    ``posted`` and ``taken`` count wishes.
+    ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be drawn of each snapshot.
     """
 
     def __init__(self) -> None:
@@ -98,6 +111,7 @@ class Mailbox:
         self.posted = self.taken = 0
         self._held, self._steps = False, 0
         self._until: int | None = None
+        self.extras: tuple[Any, ...] = ()
         self.shown_at, self.showing = 0.0, False
         self.cost = 0.0
 
@@ -149,7 +163,10 @@ class Mailbox:
 
 
 def refinement_worker(
-    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]], truth: NDArray[np.complex64] | None = None
+    mailbox: Mailbox,
+    prepare: Callable[[], tuple[Any, Any, Any]],
+    measurement: Measurement,
+    truth: NDArray[np.complex64] | None = None,
 ) -> GeneratorWorker:
     """Make (not start) the worker of a refinement.
 
@@ -157,13 +174,16 @@ def refinement_worker(
     None where none is due, and returns the last one, compared with the truth where there is one. A run that is held
     shows where it is, and waits.
     """
-    worker = create_worker(_refine, mailbox, prepare, truth, _ignore_errors=True)
+    worker = create_worker(_refine, mailbox, prepare, measurement, truth, _ignore_errors=True)
     worker.errored.connect(tell)
     return worker
 
 
 def _refine(
-    mailbox: Mailbox, prepare: Callable[[], tuple[Any, Any, Any]], truth: NDArray[np.complex64] | None
+    mailbox: Mailbox,
+    prepare: Callable[[], tuple[Any, Any, Any]],
+    measurement: Measurement,
+    truth: NDArray[np.complex64] | None,
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
@@ -184,6 +204,7 @@ def _refine(
             if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
                 mailbox.showing = True
                 snapshot = _snapshot(iterate, before, time.monotonic() - began, done)
+                snapshot = _with_extras(snapshot, mailbox, measurement)
                 before, shown = snapshot.object, iterate.iteration
             yield snapshot
             if controls is None:
@@ -192,7 +213,8 @@ def _refine(
             try:
                 iterate = steps.send(controls)
             except StopIteration as end:
-                return _last(end.value, iterate.total, before, mailbox.taken, truth)
+                last = _last(end.value, iterate.total, before, mailbox.taken, truth)
+                return _with_extras(last, mailbox, measurement)
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
@@ -247,6 +269,11 @@ def _last(
         ended=end.ended,
         nmse=error,
     )
+
+
+def _with_extras(snapshot: Snapshot, mailbox: Mailbox, measurement: Measurement) -> Snapshot:
+    s = snapshot
+    return replace(s, extras={what: draw(what, measurement, s.object, s.support, s.psf) for what in mailbox.extras})
 
 
 def _psf(state: Any) -> NDArray[np.float32] | None:

@@ -1,4 +1,4 @@
-"""The workflow: the four panels in one dock, and the run's buttons at its foot."""
+"""The workflow: the panels in one dock, and the run's buttons at its foot."""
 
 import napari
 from napari.utils.theme import get_theme
@@ -10,14 +10,15 @@ from napari_dipr.ui.export_panel import ExportPanel
 from napari_dipr.ui.forms import follow
 from napari_dipr.ui.measurement_panel import MeasurementPanel
 from napari_dipr.ui.refine_panel import RefinePanel
+from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.support_panel import SupportPanel
 
-TITLES = ("Measurement", "Support", "Refine", "Export")
+TITLES = ("Measurement", "Support", "Refine", "Runs", "Export")
 
 
 class Workflow(QWidget):
-    """*Phase retrieval*: Measurement, Support, Refine, Export, top to bottom.
+    """*Phase retrieval*: Measurement, Support, Refine, Runs, Export, top to bottom.
 
     The step that is next is open; the others say in their title what they hold.
     """
@@ -28,6 +29,7 @@ class Workflow(QWidget):
         self.measurement = MeasurementPanel(viewer)
         self.support = SupportPanel(viewer)
         self.refine = RefinePanel(viewer, with_bar=False)
+        self.runs = RunsPanel(viewer)
         self.export = ExportPanel(viewer)
         self.sections: list[QCollapsible] = []
         inner = QWidget()
@@ -61,6 +63,7 @@ class Workflow(QWidget):
             session.measurement_changed,
             session.support_changed,
             session.refinement.changed,
+            session.history.changed,
             session.exported,
             self.measurement.source_changed,
         ):
@@ -74,8 +77,8 @@ class Workflow(QWidget):
 
     @property
     def panels(self) -> tuple[QWidget, ...]:
-        """The four panels, in their order."""
-        return (self.measurement, self.support, self.refine, self.export)
+        """The panels, in their order."""
+        return (self.measurement, self.support, self.refine, self.runs, self.export)
 
     def _show(self) -> None:
         """Write the titles, and open the next step when it changes; what a person opened stays open until then."""
@@ -95,7 +98,7 @@ class Workflow(QWidget):
         if step == self._step:
             return
         # The support stays at hand while the run goes: it can be edited all along.
-        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (2, 3)}[step]
+        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (2, 4)}[step]
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step

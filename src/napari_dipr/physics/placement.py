@@ -1,0 +1,45 @@
+"""Where an object lies, which way round, and on what ramp: no intensity tells, so that a person settles it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def twinned(x: NDArray) -> NDArray:
+    """Return the twin ``conj(x(−r))`` of ``[*grid]`` about the grid's centre, index n//2 of each axis."""
+    shift = tuple(1 - n % 2 for n in x.shape)
+    return np.conj(np.roll(np.flip(x), shift, tuple(range(x.ndim))))
+
+
+def offset_from_centre(support: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return how many pixels the middle of a support ``[*grid]`` lies from the grid's centre, by axis.
+
+    The middle is a circular mean: a support that reaches over the grid's edge is in one piece.
+    """
+    offset = []
+    for axis, n in enumerate(support.shape):
+        profile = support.sum(tuple(a for a in range(support.ndim) if a != axis))
+        angle = np.angle(np.sum(profile * np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)))
+        offset.append(round(float(angle) * n / (2 * np.pi)))
+    return tuple(offset)
+
+
+def phase_ramp(x: NDArray[np.complexfloating]) -> tuple[float, ...]:
+    """Return the slope of an object's phase ``[*grid]``, radians per pixel by axis, weighted with the energy.
+
+    The angle of ``Σ conj(x(r))·x(r + 1)``: exact for a ramp, and without unwrapping. A ramp belongs to a pattern whose
+    zero frequency is off the array's centre, in Bragg geometry where the reference strain is another.
+    """
+    slopes = []
+    for axis in range(x.ndim):
+        before, after = np.moveaxis(x, axis, 0)[:-1], np.moveaxis(x, axis, 0)[1:]
+        slopes.append(float(np.angle(np.vdot(before, after))))
+    return tuple(slopes)
+
+
+def with_ramp(x: NDArray[np.complex64], ramp: tuple[float, ...]) -> NDArray[np.complex64]:
+    """Return an object ``[*grid]`` with a phase ramp, radians per pixel by axis, put on it; 0 at the grid's centre."""
+    for axis, slope in enumerate(ramp):
+        n = x.shape[axis]
+        phases = np.exp(1j * slope * (np.arange(n) - n // 2))
+        x = x * phases.reshape([-1 if a == axis else 1 for a in range(x.ndim)]).astype(np.complex64)
+    return x

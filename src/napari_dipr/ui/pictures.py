@@ -1,0 +1,148 @@
+"""What is shown of an object: amplitude, phase, sections of a volume, and pictures that are drawn where asked for."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipr.measurement import Measurement
+from napari_dipr.physics.placement import offset_from_centre
+
+if TYPE_CHECKING:
+    from napari_dipr.ui.session import Session
+    from napari_dipr.ui.worker import Snapshot
+
+Extra = Literal["colours", "difference"]
+CAPTIONS: dict[Extra, str] = {
+    "colours": "object in colours",
+    "difference": "|calculated| − |measured|",
+}
+# Pixels along the longer side of a small picture.
+SMALL = 44
+
+
+class Pictures:
+    """The pictures of a session's object.
+
+    Attributes
+    ----------
+    extras
+        Those that are asked for besides amplitude and phase.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.extras: set[Extra] = set()
+
+    def show_object(self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray) -> None:
+        """Show an object as amplitude and phase, a volume's sections through its middle too."""
+        canvas, limits = self._canvas(), (0.0, brightest(amplitude, inside))
+        canvas.show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=limits)
+        canvas.show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=(-np.pi, np.pi))
+        if amplitude.ndim == 3:
+            _, y, x = (n // 2 + o for n, o in zip(inside.shape, offset_from_centre(inside), strict=True))
+            canvas.show_image("section_y", amplitude[:, y], "amplitude, z–x", colormap="gray", limits=limits)
+            canvas.show_image("section_x", amplitude[:, :, x], "amplitude, z–y", colormap="gray", limits=limits)
+
+    def show_snapshot(self, snapshot: "Snapshot") -> None:
+        """Show an iterate, and the extra pictures that it brings; draw those that it lacks where nothing runs."""
+        self.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
+        for what, picture in snapshot.extras.items():
+            self._show_extra(what, picture)
+        if self.session.refinement.state == "idle":
+            for what in self.extras - set(snapshot.extras):
+                self._draw(what, snapshot)
+
+    def show_extra(self, what: Extra, shown: bool) -> None:
+        """Show one of the extra pictures from now on, or no longer."""
+        (self.extras.add if shown else self.extras.discard)(what)
+        if self.session.canvas is None:
+            return
+        if (layer := self.session.canvas.find(what)) is not None:
+            layer.visible = shown
+        if shown and (snapshot := self.session.refinement.snapshot) is not None:
+            self._draw(what, snapshot)
+
+    def wanted(self) -> tuple[Extra, ...]:
+        """Return the extra pictures that are asked for and not hidden."""
+        canvas = self._canvas()
+        return tuple(what for what in self.extras if canvas.find(what) is None or canvas.is_seen(what))
+
+    def show_compared(self, amplitude: NDArray[np.float32], name: str) -> None:
+        """Show the amplitude of another object beside that of this one, in the place of the first guess."""
+        canvas = self._canvas()
+        if (guess := canvas.find("guess")) is not None:
+            guess.visible = False
+        limits = 0.0, brightest(amplitude, amplitude > 0.01 * amplitude.max())
+        if (layer := canvas.find("compared")) is not None:
+            layer.visible = True
+        canvas.show_image("compared", amplitude, name, colormap="gray", limits=limits)
+
+    def _draw(self, what: Extra, snapshot: "Snapshot") -> None:
+        s, measurement = snapshot, self.session.measurement
+        assert measurement is not None
+
+        def drawn(picture: NDArray[Any]) -> None:
+            # A run that goes has brought newer ones.
+            if what in self.extras and self.session.refinement.snapshot is snapshot:
+                self._show_extra(what, picture)
+
+        self.session.do(lambda: draw(what, measurement, s.object, s.support, s.psf), drawn, f"Drawing the {what}")
+
+    def _show_extra(self, what: Extra, picture: NDArray[Any]) -> None:
+        end = float(np.quantile(np.abs(picture[::3, ::3]), 0.995)) or 1.0
+        self._canvas().show_image(what, picture, CAPTIONS[what], colormap="coolwarm", limits=(-end, end))
+
+    def _canvas(self) -> Any:
+        assert self.session.canvas is not None
+        return self.session.canvas
+
+
+def draw(
+    what: Extra, measurement: Measurement, x: NDArray[np.complex64], inside: NDArray, psf: NDArray | None
+) -> NDArray:
+    """Draw one of the extra pictures of an object ``[*grid]``, see :func:`colours` and :func:`difference`."""
+    return colours(x, brightest(np.abs(x), inside)) if what == "colours" else difference(measurement, x, psf)
+
+
+def colours(x: NDArray[np.complex64], limit: float) -> NDArray[np.uint8]:
+    """Return an object as colours ``[*grid, 3]``: amplitude up to a limit as brightness, phase as hue (0 is red)."""
+    from skimage.color import hsv2rgb
+
+    hue = np.angle(x) / (2 * np.pi) % 1
+    hsv = np.stack([hue, np.ones_like(hue), np.minimum(np.abs(x) / limit, 1)], axis=-1)
+    return np.round(255 * hsv2rgb(hsv)).astype(np.uint8)
+
+
+def difference(measurement: Measurement, x: NDArray[np.complex64], psf: NDArray | None) -> NDArray[np.float32]:
+    """Return ``√(|F(x)|² ⊗ PSF) − √I`` ``[*grid]``, zero frequency at the centre; 0 where nothing was measured."""
+    import torch
+
+    from napari_dipr.physics.fourier import coherence_of
+
+    axes = tuple(range(x.ndim))
+    power = torch.fft.fftn(torch.from_numpy(x), dim=axes).abs().square_()
+    if psf is not None:
+        seen = coherence_of(torch.from_numpy(psf)[None], x.shape)[0]
+        power = torch.fft.irfftn(torch.fft.rfftn(power, dim=axes).mul_(seen), s=x.shape, dim=axes).clamp_min_(0)
+    calculated = torch.fft.fftshift(power.sqrt_(), dim=axes).numpy()
+    return np.where(measurement.measured, calculated - np.sqrt(measurement.intensities), 0).astype(np.float32)
+
+
+def brightest(amplitude: NDArray, inside: NDArray) -> float:
+    """Return the end of an amplitude's contrast: a few bright pixels must not darken the rest."""
+    limit = float(np.quantile(amplitude[inside], 0.99)) if inside.any() else 0.0
+    return limit or float(amplitude.max()) or 1.0
+
+
+def thumbnail(amplitude: NDArray, inside: NDArray) -> NDArray[np.uint8]:
+    """Return a small grey picture of what is inside; of a volume, its mean along the first axis."""
+    where = np.nonzero(inside)
+    if not len(where[0]):
+        return np.zeros((SMALL, SMALL), np.uint8)
+    box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in where)
+    picture = np.where(inside, amplitude, 0)[box]
+    picture = picture.mean(0) if picture.ndim == 3 else picture
+    every = -(-max(picture.shape) // SMALL)
+    picture = picture[::every, ::every]
+    return np.round(255 * np.minimum(picture / (np.quantile(picture, 0.99) or 1), 1)).astype(np.uint8)
