@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError
-from napari_dipr.measurement import Geometry, Measurement, bad_pixels, guess_zero_frequency, simulate
+from napari_dipr.measurement import Geometry, Measurement, bad_pixels, guess_zero_frequency, simulate, suspicious_pixels
 
 shapes = st.one_of(st.tuples(*[st.integers(16, 24)] * 2), st.tuples(*[st.integers(16, 18)] * 3))
 
@@ -322,3 +322,34 @@ def test_a_simulation_that_cannot_be_is_refused(picture, options, message):
 def test_the_largest_number_of_photons_can_be_drawn():
     measurement, _ = simulate(np.ones((20, 20)), photons=1e18)
     assert measurement.intensities.sum() == pytest.approx(1e18, rel=1e-3)
+
+
+def speckles(peak=3e5, shape=(64, 64)):
+    """Counts of a simulated object."""
+    x = np.zeros(shape)
+    x[20:41, 22:37] = 1 + np.random.default_rng(1).random((21, 15))
+    power = np.abs(np.fft.fftshift(np.fft.fftn(x))) ** 2
+    return np.random.default_rng(0).poisson(power / power.max() * peak).astype(float)
+
+
+@pytest.mark.parametrize("peak", [1e3, 1e5, 1e8])
+def test_a_clean_pattern_has_no_suspicious_pixels(peak):
+    assert suspicious_pixels(Measurement.of(speckles(peak), zero_frequency="centre")) == {}
+
+
+def test_what_the_detector_did_is_found_by_reason():
+    counts = speckles(1e8)
+    counts[30:33] = 0
+    counts[34, 33] = 0
+    counts[5, 60] = 1e6
+    expected = {"gap": {(r, c) for r in (30, 31, 32) for c in range(64)}, "dead": {(34, 33)}, "hot": {(5, 60)}}
+    found = suspicious_pixels(Measurement.of(counts, zero_frequency="centre"))
+    assert {name: set(map(tuple, np.argwhere(mask).tolist())) for name, mask in found.items()} == expected
+
+
+def test_what_is_unmeasured_is_not_suspected_again():
+    counts = speckles(1e8)
+    counts[34, 33] = 0
+    measured = np.ones(counts.shape, bool)
+    measured[34, 33] = False
+    assert suspicious_pixels(Measurement.of(counts, zero_frequency="centre", measured=measured)) == {}

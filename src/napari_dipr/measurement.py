@@ -16,6 +16,9 @@ from napari_dipr.errors import MeasurementError
 SMALLEST = 16
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
 MOST_PHOTONS = 1e18
+# Counts of which none are seen once in a million times: exp(-14).
+SURE = 14
+BRIGHT = 1e4
 Kind = Literal["intensity", "amplitude"]
 ZeroFrequency = Literal["centre", "corner"]
 
@@ -253,6 +256,38 @@ def bad_pixels(data: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         if is_limit or is_pile:
             found["saturated"] = at_top
     return {reason: mask for reason, mask in found.items() if mask.any()}
+
+
+def suspicious_pixels(measurement: Measurement) -> dict[str, NDArray[np.bool_]]:
+    """Find measured pixels that are likely to be the detector's, by reason: ``saturated``, ``gap``, ``dead``, ``hot``.
+
+    Speckles are two pixels wide and more, so that one pixel does not differ from its neighbours by an order: *hot* is
+    ten times as bright as the brightest of them, with :data:`SURE` counts or more; *dead* is 0 where their median is
+    :data:`BRIGHT` counts or more: zeros of the field itself are points, and are seldom met so exactly. The smallest
+    intensity above 0 is taken as one count. *Gaps* are rows or columns of zeros beside such in which most pixels count.
+    """
+    from scipy import ndimage
+
+    y, measured = measurement.intensities, measurement.measured
+    count = float(y[y > 0].min())
+    around = np.ones((3,) * y.ndim, bool)
+    around[(1,) * y.ndim] = False
+    median = ndimage.median_filter(y, footprint=around, mode="nearest")
+    brightest = ndimage.maximum_filter(y, footprint=around, mode="nearest")
+    found = {name: mask for name, mask in bad_pixels(y).items() if name == "saturated"}
+    gap = np.zeros(y.shape, bool)
+    for axis in range(y.ndim):
+        share = (y > 0).mean(tuple(a for a in range(y.ndim) if a != axis))
+        pieces, number = ndimage.label(share == 0)
+        for piece in range(1, number + 1):
+            where = np.nonzero(pieces == piece)[0]
+            beside = [share[i] for i in (where[0] - 1, where[-1] + 1) if 0 <= i < len(share)]
+            if len(beside) == 2 and min(beside) > 0.5:
+                np.moveaxis(gap, axis, 0)[where] = True
+    found["gap"] = gap
+    found["dead"] = (y == 0) & (median >= BRIGHT * count) & ~gap
+    found["hot"] = (y > 10 * brightest) & (y >= SURE * count)
+    return {reason: mask & measured for reason, mask in found.items() if (mask & measured).any()}
 
 
 def simulate(

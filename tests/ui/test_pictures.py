@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_dipr.measurement import Measurement, simulate
-from napari_dipr.ui.pictures import SMALL, brightest, colours, difference, draw, thumbnail
+from napari_dipr.ui.pictures import SMALL, brightest, colours, difference, draw, sections, thumbnail
 
 
 def ball(n=40, phase=0.3):
@@ -103,13 +103,19 @@ def test_a_layer_that_is_hidden_gets_its_data_when_it_is_shown(loaded, finished)
     np.testing.assert_array_equal(phase.data, session.refinement.snapshot.phase)
 
 
-def test_of_a_volume_two_sections_through_its_middle_are_shown(workflow):
+def test_of_a_volume_two_sections_through_its_middle_are_shown(workflow, finished):
     session = workflow.session
     rng = np.random.default_rng(0)
     session.use(Measurement.of(rng.poisson(5, (20, 24, 28)), zero_frequency="centre"))
     amplitude = rng.random((20, 24, 28)).astype(np.float32)
     inside = np.zeros(amplitude.shape, bool)
     inside[4:9, 6:13, 10:21] = True
-    session.pictures.show_object(amplitude, amplitude, inside)
-    np.testing.assert_array_equal(session.canvas.find("section_y").data, amplitude[:, 9])
-    np.testing.assert_array_equal(session.canvas.find("section_x").data, amplitude[:, :, 15])
+    seen = sections(amplitude.astype(np.complex64), inside)
+    np.testing.assert_array_equal(seen[:, :28], amplitude[:, 9])
+    np.testing.assert_array_equal(seen[:, -24:], amplitude[:, :, 15])
+    session.show_support(inside, "test")
+    workflow.refine.iterations.value = 10
+    workflow.refine.bar.start.click()
+    finished(session)
+    snapshot = session.refinement.snapshot
+    np.testing.assert_array_equal(session.canvas.find("sections").data, sections(snapshot.object, snapshot.support))

@@ -5,7 +5,7 @@ by side instead, each under a caption::
 
     measurement   first guess, or what is compared   difference   of calculated and measured amplitude
     amplitude     phase                              colours      of the object, streaming
-    section       section                                         of a volume's amplitude: z–x and z–y
+    sections                                          of a volume's amplitude: z–x and z–y
 
 The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. The third
 column is there where it is asked for, the third row for volumes. There is one layer a quantity; a layer that a person
@@ -35,14 +35,14 @@ CELLS = {
     "pins": (1, 0),
     "phase": (1, 1),
     "colours": (1, 2),
-    "section_y": (2, 0),
-    "section_x": (2, 1),
+    "sections": (2, 0),
 }
 SUPPORT_COLOUR = "#00e5ff"
-MASK_COLOUR = "#ff9500"
 # Of what a person painted into the support and out of it.
 PIN_COLOURS = {0: "transparent", 1: "#3ddc84", 2: "#ff5c8a", None: "transparent"}
 FRAME_COLOUR = "#3c434a"
+# By how much contrast limits must change for the picture to follow: changing them costs as much as the data.
+SAME = 0.03
 
 
 class Canvas:
@@ -102,19 +102,17 @@ class Canvas:
         is_rgb = data.ndim > len(self.grid) and data.shape[-1] == 3
         limits = (0, 255) if is_rgb else limits or _limits(data)
         # A contrast that a person has set stays.
-        is_ours = layer is None or self._limits.get(role, limits) == tuple(layer.contrast_limits)
-        if is_ours:
-            self._limits[role] = limits
+        is_ours = layer is None or self._limits.get(role) == tuple(layer.contrast_limits)
         if layer is not None:
-            layer.data = data
+            _replace_data(layer, data)
             layer.name = f"{self.name} · {caption}"
-            if is_ours and not is_rgb and limits != tuple(layer.contrast_limits):
+            if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
                 layer.contrast_limits_range = limits
                 layer.contrast_limits = limits
         else:
             selected = set(self.viewer.layers.selection)
             layer = self.viewer.add_image(
-                data,
+                data.copy(),  # the layer's own: it is written into
                 name=f"{self.name} · {caption}",
                 rgb=is_rgb,
                 **({} if is_rgb else {"colormap": colormap, "contrast_limits": limits}),
@@ -128,6 +126,8 @@ class Canvas:
             # Most of an object's picture is black: a frame shows where it ends.
             layer.bounding_box.visible, layer.bounding_box.points = True, False
             layer.bounding_box.line_color, layer.bounding_box.line_thickness = FRAME_COLOUR, 1
+        if is_ours:
+            self._limits[role] = tuple(layer.contrast_limits)
         self._caption(role, caption)
         return layer
 
@@ -258,6 +258,16 @@ def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
     top = float(intensities.max())
     lowest = float(intensities[intensities > 0].min()) if top > 0 else 1.0
     return np.log10(np.maximum(intensities, max(lowest, 1e-7 * top))).astype(np.float32)
+
+
+def _replace_data(layer: Image, data: NDArray[Any]) -> None:
+    old = layer.data
+    if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (data.shape, data.dtype) and old.flags.writeable:
+        # Half the price of new data, which napari takes for a new extent of everything.
+        old[...] = data
+        layer.refresh(extent=False, highlight=False)
+    else:
+        layer.data = data.copy()
 
 
 def _limits(data: NDArray[Any]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from napari.layers import Image, Labels
 from psygnal import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
@@ -95,6 +95,7 @@ class MeasurementPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.use_button)
+        layout.addWidget(self._masking())
         layout.addWidget(self._simulation())
         layout.addStretch()
 
@@ -105,6 +106,52 @@ class MeasurementPanel(QWidget):
         self.frame.native.setKeyboardTracking(False)
         self.frame.changed.connect(self._file_again)
         self.key.enabled = False
+
+    def _masking(self) -> QCollapsible:
+        mask = self.session.mask
+        self.draw_button = button("Draw", "A layer on the pattern in which unmeasured pixels are painted", mask.draw)
+        self.suggest_button = button(
+            "Suggest",
+            "Paint saturated, dead and hot pixels and gaps between detectors into the layer",
+            lambda: mask.suggest(self._suggested),
+        )
+        self.mask_button = button("Use mask", "Take what is painted as unmeasured; support and runs stay", mask.use)
+        self.mask_words = remark()
+        self._suggestion = ""
+        buttons = QHBoxLayout()
+        for one in (self.draw_button, self.suggest_button, self.mask_button):
+            buttons.addWidget(one)
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.addLayout(buttons)
+        column.addWidget(self.mask_words)
+        section = QCollapsible("Mask: pixels that were not measured")
+        section.addWidget(inner)
+        for signal in (mask.changed, self.session.measurement_changed, self.session.refinement.changed):
+            follow(self, signal, self._mask_changed)
+        self._mask_changed()
+        return section
+
+    def _suggested(self, found: dict[str, int]) -> None:
+        counts = ", ".join(f"{number} {reason}" for reason, number in found.items())
+        self._suggestion = f" Suggested: {counts}." if counts else " Nothing looks suspicious."
+        self._mask_changed()
+
+    def _mask_changed(self) -> None:
+        measurement, mask = self.session.measurement, self.session.mask
+        idle = self.session.refinement.state == "idle" and measurement is not None
+        self.draw_button.setEnabled(measurement is not None)
+        self.suggest_button.setEnabled(measurement is not None)
+        self.mask_button.setEnabled(idle and mask.is_drawn)
+        if measurement is None:
+            self._suggestion = ""
+            self.mask_words.setText("Load a measurement first.")
+            return
+        words = f"{int((~measurement.measured).sum())} of {measurement.measured.size} pixels are unmeasured."
+        words += " What is painted differs: press Use mask." if mask.is_drawn else ""
+        self.mask_words.setText(
+            f"Orange (1) was not measured, and is left free; erase (0) what was. {words}{self._suggestion}"
+        )
 
     def _simulation(self) -> QCollapsible:
         self.picture = layer_choice(

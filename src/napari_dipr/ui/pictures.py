@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
     from napari_dipr.ui.worker import Snapshot
 
-Extra = Literal["colours", "difference"]
-CAPTIONS: dict[Extra, str] = {
-    "colours": "object in colours",
-    "difference": "|calculated| − |measured|",
+Extra = Literal["colours", "difference", "sections"]
+# The caption and the colours of each.
+STYLES: dict[Extra, tuple[str, str]] = {
+    "colours": ("object in colours", "gray"),
+    "difference": ("|calculated| − |measured|", "coolwarm"),
+    "sections": ("amplitude, z–x and z–y through the middle", "gray"),
 }
 # Pixels along the longer side of a small picture.
 SMALL = 44
@@ -27,30 +29,28 @@ class Pictures:
     Attributes
     ----------
     extras
-        Those that are asked for besides amplitude and phase.
+        Those that are asked for besides amplitude and phase; sections are of volumes alone.
     """
 
     def __init__(self, session: "Session") -> None:
         self.session = session
-        self.extras: set[Extra] = set()
+        self.extras: set[Extra] = {"sections"}
 
-    def show_object(self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray) -> None:
-        """Show an object as amplitude and phase, a volume's sections through its middle too."""
-        canvas, limits = self._canvas(), (0.0, brightest(amplitude, inside))
+    def show_object(
+        self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray, limit: float | None = None
+    ) -> None:
+        """Show an object as amplitude, up to a limit (None: see :func:`brightest`), and phase."""
+        canvas, limits = self._canvas(), (0.0, limit or brightest(amplitude, inside))
         canvas.show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=limits)
         canvas.show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=(-np.pi, np.pi))
-        if amplitude.ndim == 3:
-            _, y, x = (n // 2 + o for n, o in zip(inside.shape, offset_from_centre(inside), strict=True))
-            canvas.show_image("section_y", amplitude[:, y], "amplitude, z–x", colormap="gray", limits=limits)
-            canvas.show_image("section_x", amplitude[:, :, x], "amplitude, z–y", colormap="gray", limits=limits)
 
     def show_snapshot(self, snapshot: "Snapshot") -> None:
         """Show an iterate, and the extra pictures that it brings; draw those that it lacks where nothing runs."""
-        self.show_object(snapshot.amplitude, snapshot.phase, snapshot.support)
+        self.show_object(snapshot.amplitude, snapshot.phase, snapshot.support, snapshot.limit)
         for what, picture in snapshot.extras.items():
             self._show_extra(what, picture)
         if self.session.refinement.state == "idle":
-            for what in self.extras - set(snapshot.extras):
+            for what in self._possible() - set(snapshot.extras):
                 self._draw(what, snapshot)
 
     def show_extra(self, what: Extra, shown: bool) -> None:
@@ -60,13 +60,16 @@ class Pictures:
             return
         if (layer := self.session.canvas.find(what)) is not None:
             layer.visible = shown
-        if shown and (snapshot := self.session.refinement.snapshot) is not None:
+        if what in self._possible() and (snapshot := self.session.refinement.snapshot) is not None:
             self._draw(what, snapshot)
 
     def wanted(self) -> tuple[Extra, ...]:
         """Return the extra pictures that are asked for and not hidden."""
         canvas = self._canvas()
-        return tuple(what for what in self.extras if canvas.find(what) is None or canvas.is_seen(what))
+        return tuple(what for what in self._possible() if canvas.find(what) is None or canvas.is_seen(what))
+
+    def _possible(self) -> set[Extra]:
+        return self.extras - ({"sections"} if len(self._canvas().grid) == 2 else set())
 
     def show_compared(self, amplitude: NDArray[np.float32], name: str) -> None:
         """Show the amplitude of another object beside that of this one, in the place of the first guess."""
@@ -90,8 +93,10 @@ class Pictures:
         self.session.do(lambda: draw(what, measurement, s.object, s.support, s.psf), drawn, f"Drawing the {what}")
 
     def _show_extra(self, what: Extra, picture: NDArray[Any]) -> None:
+        caption, colormap = STYLES[what]
         end = float(np.quantile(np.abs(picture[::3, ::3]), 0.995)) or 1.0
-        self._canvas().show_image(what, picture, CAPTIONS[what], colormap="coolwarm", limits=(-end, end))
+        limits = (-end if what == "difference" else 0.0, end)
+        self._canvas().show_image(what, picture, caption, colormap=colormap, limits=limits)
 
     def _canvas(self) -> Any:
         assert self.session.canvas is not None
@@ -101,8 +106,10 @@ class Pictures:
 def draw(
     what: Extra, measurement: Measurement, x: NDArray[np.complex64], inside: NDArray, psf: NDArray | None
 ) -> NDArray:
-    """Draw one of the extra pictures of an object ``[*grid]``, see :func:`colours` and :func:`difference`."""
-    return colours(x, brightest(np.abs(x), inside)) if what == "colours" else difference(measurement, x, psf)
+    """Draw an extra picture of an object ``[*grid]``: its :func:`colours`, :func:`difference` or :func:`sections`."""
+    if what == "colours":
+        return colours(x, brightest(np.abs(x), inside))
+    return difference(measurement, x, psf) if what == "difference" else sections(x, inside)
 
 
 def colours(x: NDArray[np.complex64], limit: float) -> NDArray[np.uint8]:
@@ -127,6 +134,13 @@ def difference(measurement: Measurement, x: NDArray[np.complex64], psf: NDArray 
         power = torch.fft.irfftn(torch.fft.rfftn(power, dim=axes).mul_(seen), s=x.shape, dim=axes).clamp_min_(0)
     calculated = torch.fft.fftshift(power.sqrt_(), dim=axes).numpy()
     return np.where(measurement.measured, calculated - np.sqrt(measurement.intensities), 0).astype(np.float32)
+
+
+def sections(x: NDArray[np.complex64], inside: NDArray) -> NDArray[np.float32]:
+    """Return a volume's amplitude along z and x, and beside it along z and y, through the middle of what is inside."""
+    _, row, column = (n // 2 + o for n, o in zip(inside.shape, offset_from_centre(inside), strict=True))
+    gap = np.zeros((len(x), max(2, len(x) // 10)))
+    return np.hstack([np.abs(x[:, row]), gap, np.abs(x[:, :, column])]).astype(np.float32)
 
 
 def brightest(amplitude: NDArray, inside: NDArray) -> float:

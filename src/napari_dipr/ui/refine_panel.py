@@ -90,6 +90,9 @@ class RefinePanel(QWidget):
             "difference": CheckBox(
                 text="difference", tooltip="Calculated less measured amplitude, zero frequency at the centre"
             ),
+            "sections": CheckBox(
+                text="sections", tooltip="Of a volume: its amplitude along z and x, and along z and y"
+            ),
         }
         self.plot = ConvergencePlot()
         form = Form()

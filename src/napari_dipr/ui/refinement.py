@@ -10,6 +10,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.placement import with_ramp
@@ -189,6 +190,11 @@ class Refinement:
             self.session.history.keep(self.snapshot.ended or ended)
 
     @property
+    def taken(self) -> int:
+        """How many wishes the solver has taken in this run."""
+        return self._mailbox.taken
+
+    @property
     def rate(self) -> float | None:
         """Iterations per second lately; None where it is not known yet."""
         if len(self._lately) < 2:
@@ -219,7 +225,8 @@ class Refinement:
             self.advanced.emit()
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.extras = self.session.pictures.wanted()
-            mailbox.shown(monotonic() - began)
+            # The frame is drawn once this is over: between two passes of the event loop.
+            QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: mailbox.shown(monotonic() - began)))
 
     def pass_edits_on(self) -> None:
         """Let the solver have what was painted since the layer last agreed with it; undo and redo are seen here too."""

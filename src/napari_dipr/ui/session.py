@@ -18,9 +18,10 @@ from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement
-from napari_dipr.ui.canvas import MASK_COLOUR, SUPPORT_COLOUR, TAG, Canvas, logarithm
+from napari_dipr.ui.canvas import SUPPORT_COLOUR, TAG, Canvas, logarithm
 from napari_dipr.ui.changes import Changes
 from napari_dipr.ui.history import History
+from napari_dipr.ui.mask import Mask
 from napari_dipr.ui.pictures import Pictures, brightest
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
@@ -46,8 +47,8 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    refinement, history, pictures
-        The run, those before it, and what is shown of their objects.
+    refinement, history, pictures, mask
+        The run, those before it, what is shown of their objects, and which pixels were not measured.
     """
 
     measurement_changed = Signal()
@@ -67,6 +68,7 @@ class Session:
         self.strokes: NDArray[np.int8] | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
+        self.mask = Mask(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -93,8 +95,7 @@ class Session:
             canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
         else:
             canvas.adopt(layer, "measurement", "measurement (log)")
-        if not measurement.measured.all():
-            canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", MASK_COLOUR)
+        self.mask.begin(measurement)
         if len(measurement.grid) == 3:
             self.viewer.dims.set_current_step(0, measurement.grid[0] // 2)
         self.measurement_changed.emit()
@@ -104,6 +105,7 @@ class Session:
         """Take up a measurement again that was used before, with the layers that it has."""
         self._take(measurement, truth, canvas)
         canvas.show()
+        self.mask.show()
         self.measurement_changed.emit()
         self.support_changed.emit()
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, SolverError
 from napari_dipr.measurement import Measurement
-from napari_dipr.ui.pictures import draw
+from napari_dipr.ui.pictures import brightest, draw
 
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
 # The share of time that showing iterates may take from the window and the solver, and the longest rest for it.
-SHOWING = 0.25
-REST = 1.0
+SHOWING = 0.12
+REST = 3.0
 
 
 def in_background(
@@ -58,9 +58,10 @@ def tell(error: Exception) -> None:
 class Snapshot:
     """An iterate, copied for the window: ``[*grid]`` arrays of the one object.
 
-    ``psf`` is what partially coherent light makes of a point of the pattern, ``[*window]``. ``extras`` are pictures
-    that were asked for, see :mod:`~napari_dipr.ui.pictures`; ``ramp`` is what was taken off the phase by hand, radians
-    per pixel. ``ended`` and, where the truth is known, ``nmse`` are those of a run that is over.
+    ``limit`` is the end of the amplitude's contrast; ``psf`` is what partially coherent light makes of a point of the
+    pattern, ``[*window]``. ``extras`` are pictures that were asked for, see :mod:`~napari_dipr.ui.pictures`; ``ramp``
+    is what was taken off the phase by hand, radians per pixel. ``ended`` and, where the truth is known, ``nmse`` are
+    those of a run that is over.
     """
 
     object: NDArray[np.complex64]
@@ -73,6 +74,7 @@ class Snapshot:
     seconds: float
     history: tuple[Any, ...]
     taken: int
+    limit: float | None = None
     psf: NDArray[np.float32] | None = None
     ended: str | None = None
     nmse: float | None = None
@@ -85,7 +87,8 @@ class Snapshot:
         """Return the same of an object that was turned, shifted or levelled."""
         phase = np.where(support, np.angle(x), np.nan).astype(np.float32)
         amplitude = np.abs(x).astype(np.float32)
-        return replace(self, object=x, amplitude=amplitude, phase=phase, support=support, extras={}, ramp=ramp)
+        pictures: dict[str, Any] = {"object": x, "amplitude": amplitude, "phase": phase, "support": support}
+        return replace(self, **pictures, extras={}, ramp=ramp)
 
 
 @dataclass(frozen=True)
@@ -286,5 +289,7 @@ def _pictures(solution: Any, support: Any, before: NDArray[np.complex64] | None)
     inside = support[0].cpu().numpy().copy()
     still = np.sum(x * np.abs(x)) if before is None else np.vdot(before, x)
     x = x * np.exp(-1j * np.angle(still)).astype(np.complex64)
-    phase = np.where(inside, np.angle(x), np.nan).astype(np.float32)
-    return {"object": x, "amplitude": np.abs(x).astype(np.float32), "phase": phase, "support": inside}
+    phase, amplitude = np.full(x.shape, np.nan, np.float32), np.abs(x)
+    phase[inside] = np.angle(x[inside])
+    limit = brightest(amplitude, inside)
+    return {"object": x, "amplitude": amplitude, "phase": phase, "support": inside, "limit": limit}
