@@ -25,3 +25,11 @@ def measured_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("NAPARI_DIPR_DATA does not name a folder of measured patterns")
     return Path(folder)
+
+
+@pytest.fixture
+def settings_of_its_own(plugin_settings, npe2pm):
+    """Have napari know this plugin alone, with neither a person's settings nor those of another test."""
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_distribution("napari-dipr"))

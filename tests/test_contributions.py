@@ -4,6 +4,7 @@ import tifffile
 
 napari = pytest.importorskip("napari")
 
+from napari.utils.notifications import notification_manager  # noqa: E402
 from npe2 import PluginManifest  # noqa: E402
 
 from napari_dipr import contributions  # noqa: E402
@@ -11,6 +12,8 @@ from napari_dipr.errors import FileError  # noqa: E402
 from napari_dipr.io.write import read_provenance  # noqa: E402
 from napari_dipr.ui.canvas import TAG  # noqa: E402
 from napari_dipr.ui.session import session_of  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("settings_of_its_own")
 
 
 @pytest.fixture
@@ -92,3 +95,33 @@ def test_amplitude_and_phase_of_different_objects_are_not_mixed(tmp_path):
     with pytest.raises(FileError, match="different objects"):
         contributions.write_layers(str(tmp_path / "x.tif"), layers)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_menu_entry_is_in_a_menu_that_takes_it():
+    from napari._app_model.constants._menus import is_menu_contributable
+
+    menus = manifest().contributions.menus
+    assert {item.command for items in menus.values() for item in items} >= {"napari-dipr.propose", "napari-dipr.twin"}
+    assert all(is_menu_contributable(menu) for menu in menus)
+
+
+def test_the_menus_commands_do_what_the_buttons_do(viewer, qtbot):
+    session = session_of(viewer)
+    contributions.propose_support(viewer)
+    assert "Propose is not possible now: there is no measurement" in str(notification_manager.records[-1].message)
+    viewer.open_sample("napari-dipr", "fashion-0")
+    contributions.support_from_autocorrelation(viewer)
+    qtbot.waitUntil(lambda: session.support is not None and not session.busy, timeout=60_000)
+    contributions.propose_support(viewer)
+    qtbot.waitUntil(lambda: session.proposal is not None and not session.busy, timeout=60_000)
+    contributions.twin(viewer)
+    assert "No run is shown" in str(notification_manager.records[-1].message)
+    contributions.start_refinement(viewer)
+    qtbot.waitUntil(lambda: len(session.history.results) == 1, timeout=60_000)
+    contributions.twin(viewer)
+    contributions.recentre(viewer)
+    contributions.remove_ramp(viewer)
+    words = session.history.shown.settings["settled_by_hand"]
+    assert words[0] == "twin"
+    assert words[1].startswith("shifted by")
+    assert words[2].startswith("phase ramp of")

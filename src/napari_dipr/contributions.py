@@ -1,14 +1,16 @@
-"""What napari's menus call: samples and the writer. Thin, and quick to import."""
+"""What napari's menus call: samples, the writer, and the panels' buttons. Thin, and quick to import."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
+from napari.utils.notifications import show_error
 
-from napari_dipr.errors import FileError
+from napari_dipr.errors import DiprError, FileError
 from napari_dipr.ui.canvas import TAG, logarithm
-from napari_dipr.ui.session import SAMPLE_TAG
+from napari_dipr.ui.session import SAMPLE_TAG, session_of
 
 
 def fashion(number: int) -> list[tuple[Any, dict[str, Any], str]]:
@@ -58,3 +60,50 @@ def write_layers(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> li
     target = Path(path)
     x = amplitude * np.exp(1j * np.nan_to_num(phase))
     return [str(p) for p in export(target.parent, target.stem, x, support, told).values()]
+
+
+def propose_support(viewer: "napari.Viewer") -> None:
+    """Let the network that fits best propose a support."""
+    _press(viewer, lambda workflow: workflow.support.propose_button)
+
+
+def support_from_autocorrelation(viewer: "napari.Viewer") -> None:
+    """Take a first support from the data alone."""
+    _press(viewer, lambda workflow: workflow.support.autocorrelation_button)
+
+
+def start_refinement(viewer: "napari.Viewer") -> None:
+    """Start the refinement that the Refine panel describes."""
+    _press(viewer, lambda workflow: workflow.refine.bar.start)
+
+
+def twin(viewer: "napari.Viewer") -> None:
+    """Turn the object that is shown into its twin."""
+    _settle(viewer, "twin")
+
+
+def recentre(viewer: "napari.Viewer") -> None:
+    """Shift the object that is shown to the middle."""
+    _settle(viewer, "centre")
+
+
+def remove_ramp(viewer: "napari.Viewer") -> None:
+    """Take the mean slope off the phase of the object that is shown."""
+    _settle(viewer, "ramp")
+
+
+def _press(viewer: Any, which: Any) -> None:
+    # Docked once: napari gives back what is there.
+    _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    button = which(workflow)
+    if button.isEnabled():
+        button.click()
+    else:
+        show_error(f"{button.text()} is not possible now: {workflow.hint}")
+
+
+def _settle(viewer: Any, what: Any) -> None:
+    try:
+        session_of(viewer).history.settle(what)
+    except DiprError as error:
+        show_error(str(error))

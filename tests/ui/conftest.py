@@ -18,6 +18,11 @@ from napari_dipr.ui.session import session_of  # noqa: E402
 from napari_dipr.ui.workflow import Workflow  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _settings_of_its_own(settings_of_its_own):
+    """Neither a person's settings nor those of another test."""
+
+
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()

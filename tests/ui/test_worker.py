@@ -134,7 +134,7 @@ def test_a_held_run_waits_until_it_is_to_step_to_go_on_or_to_stop():
 
 def test_a_snapshot_claims_no_wish_that_the_run_has_not_seen(monkeypatch):
     monkeypatch.setattr(worker, "INTERVAL", 0.0)
-    mailbox, pixel = Mailbox(), np.zeros((72, 72), np.int8)
+    mailbox, pixel = Mailbox(interval=0), np.zeros((72, 72), np.int8)
     pixel[0, 0] = 1
     seen = []
     mailbox.post(Wish(pixel))

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_dipr.io.write import file_name
 from napari_dipr.ui.forms import Form, button, follow, remark
+from napari_dipr.ui.memory import FormMemory
 from napari_dipr.ui.session import session_of
 
 ABOUT = "Amplitude and phase as 32-bit, support as 8-bit TIFF; ImageJ opens them."
@@ -24,8 +25,9 @@ class ExportPanel(QWidget):
         )
         self.name = LineEdit(label="name", tooltip="What the files' names begin with")
         self.export_button = button(
-            "Export TIFF", "Write amplitude, phase and support, with all settings inside", self._export
+            "Export TIFF", "Write amplitude, phase and support, with all settings inside", self._export, "Ctrl+Alt+E"
         )
+        self.memory = FormMemory("export", {"folder": self.folder})
         self.state = remark(ABOUT)
         form = Form()
         form.add(self.folder, self.name)
@@ -57,6 +59,7 @@ class ExportPanel(QWidget):
             self.state.setText(ABOUT + also)
 
     def _export(self) -> None:
+        self.memory.save()
         self.session.export(Path(self.folder.value).expanduser(), self.name.value, self._exported)
 
     def _exported(self, paths: dict[str, Path]) -> None:

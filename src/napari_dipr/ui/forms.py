@@ -8,6 +8,7 @@ from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from napari.layers import Layer
 from napari.utils.notifications import show_error
 from pydantic import BaseModel
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_dipr.errors import DiprError
@@ -92,11 +93,13 @@ class Form(QFormLayout):
             self.addRow(label, widget.native)
 
 
-def button(text: str, tooltip: str, action: Callable[..., Any]) -> QPushButton:
-    """Return a push button whose errors are told."""
+def button(text: str, tooltip: str, action: Callable[..., Any], keys: str = "") -> QPushButton:
+    """Return a push button whose errors are told; ``keys`` press it too, wherever the window's focus is."""
     pressed = told(action)
     result = QPushButton(text)
-    result.setToolTip(tooltip)
+    result.setToolTip(f"{tooltip} ({keys})" if keys else tooltip)
+    if keys:
+        result.setShortcut(QKeySequence(keys))
     result.clicked.connect(lambda checked=False: pressed())
     return result
 

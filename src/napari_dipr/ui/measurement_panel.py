@@ -18,6 +18,7 @@ from napari_dipr.io.read import as_measurement, mask_for
 from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
+from napari_dipr.ui.memory import FormMemory
 from napari_dipr.ui.session import session_of
 
 FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
@@ -97,8 +98,22 @@ class MeasurementPanel(QWidget):
         layout.addWidget(self.use_button)
         layout.addWidget(self._masking())
         layout.addWidget(self._simulation())
-        layout.addStretch()
 
+        self.memory = FormMemory(
+            "measurement",
+            {
+                "kind": self.kind,
+                "zero frequency": self.zero_frequency,
+                "leave out": self.leave_out,
+                "threshold": self.threshold,
+                "crop": self.crop,
+                "around": self.around,
+                "oversampling": self.oversampling,
+                "photons": self.photons,
+            },
+        )
+        layout.addWidget(button("Reset form", "All of this form as it was at first", self.memory.reset))
+        layout.addStretch()
         self.layer.changed.connect(told(self._layer_chosen))
         follow(self, session.busy_changed, lambda: self.use_button.setEnabled(not session.busy))
         # Not at every key stroke.
@@ -270,6 +285,7 @@ class MeasurementPanel(QWidget):
             loaded = Loaded(array, source, ())
         else:
             raise DiprError("Choose an image layer or open a file first.")
+        self.memory.save()
         painted = None if self.mask.value is None else np.asarray(self.mask.value.data) > 0
         options = {
             "kind": self.kind.value,
@@ -294,6 +310,7 @@ class MeasurementPanel(QWidget):
         layer = self.picture.value
         if layer is None:
             raise DiprError("Choose an image layer as the picture first. File › Open Sample has some.")
+        self.memory.save()
         array, photons = self._array(layer), self.photons.value or None
         name, oversampling = f"{layer.name} simulated", self.oversampling.value
 

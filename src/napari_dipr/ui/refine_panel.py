@@ -10,6 +10,7 @@ from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
 from napari_dipr.solvers.projections import HIO, RAAR
 from napari_dipr.ui.forms import Form, bounds_of, button, follow, number_for, remark
+from napari_dipr.ui.memory import FormMemory, setting
 from napari_dipr.ui.pictures import Extra
 from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.refinement import WORDS
@@ -91,7 +92,7 @@ class RefinePanel(QWidget):
                 text="difference", tooltip="Calculated less measured amplitude, zero frequency at the centre"
             ),
             "sections": CheckBox(
-                text="sections", tooltip="Of a volume: its amplitude along z and x, and along z and y"
+                value=True, text="sections", tooltip="Of a volume: its amplitude along z and x, and along z and y"
             ),
         }
         self.plot = ConvergencePlot()
@@ -107,6 +108,24 @@ class RefinePanel(QWidget):
         for box in self.extras.values():
             shown.addWidget(box.native)
         form.addRow("also show", shown)
+        self.device.value = setting("running", "device")
+        self.memory = FormMemory(
+            "refine",
+            {
+                "algorithm": self.algorithm,
+                "recipe": self.text,
+                "iterations": self.iterations,
+                "beta": self.beta,
+                "seed": self.seed,
+                "shrink-wrap": self.shrink_wrap,
+                "positive": self.positive,
+                "coherence": self.coherence,
+                "free": self.free,
+                **{str(what): box for what, box in self.extras.items()},
+            },
+        )
+        self.reset_button = button("Reset form", "All of this form as it was at first", self.memory.reset)
+        form.addRow("", self.reset_button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.plot)
@@ -116,7 +135,7 @@ class RefinePanel(QWidget):
         layout.addStretch()
 
         for what, box in self.extras.items():
-            box.value = what in session.pictures.extras
+            session.pictures.show_extra(what, box.value)
             box.changed.connect(partial(session.pictures.show_extra, what))
         self.beta.changed.connect(session.refinement.set_beta)
         self.algorithm.changed.connect(lambda name: self._enable())
@@ -152,6 +171,7 @@ class RefinePanel(QWidget):
                 **options,
             )
 
+        self.memory.save()
         self.plot.show_history(())
         self.session.refinement.start(
             recipe,
@@ -188,6 +208,7 @@ class RefinePanel(QWidget):
         form = (self.algorithm, self.start, self.seed, self.device)
         for widget in (*form, self.shrink_wrap, self.positive, self.coherence, self.free):
             widget.enabled = idle
+        self.reset_button.setEnabled(idle)
         self.text.enabled, self.iterations.enabled = idle and written, idle and not written
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
@@ -210,11 +231,15 @@ class RunBar(QWidget):
         super().__init__()
         self.session = session = panel.session
         run = session.refinement
-        self.start = button("Start", "Start the refinement", panel.run)
-        self.pause = button("Pause", "Hold the run; what is painted meanwhile counts when it goes on", run.pause)
+        self.start = button("Start", "Start the refinement", panel.run, "Ctrl+Alt+R")
+        self.pause = button(
+            "Pause", "Hold the run; what is painted meanwhile counts when it goes on", run.pause, "Ctrl+Alt+H"
+        )
         self.steps = SpinBox(value=1, min=1, max=100_000, tooltip="Iterations of a step")
-        self.step = button("Step", "Some iterations of a run that is held", lambda: run.step(self.steps.value))
-        self.stop = button("Stop", "End the run with what there is", run.stop)
+        self.step = button(
+            "Step", "Some iterations of a run that is held", lambda: run.step(self.steps.value), "Ctrl+Alt+N"
+        )
+        self.stop = button("Stop", "End the run with what there is", run.stop, "Ctrl+Alt+S")
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(10)
@@ -241,7 +266,10 @@ class RunBar(QWidget):
         ready = session.measurement is not None and session.support_layer is not None
         self.start.setEnabled(run.state == "idle" and ready and not session.busy)
         self.pause.setEnabled(run.state in ("running", "paused"))
-        self.pause.setText("Resume" if run.state == "paused" else "Pause")
+        text, keys = "Resume" if run.state == "paused" else "Pause", self.pause.shortcut()
+        if text != self.pause.text():
+            self.pause.setText(text)
+            self.pause.setShortcut(keys)  # another text takes it away
         self.step.setEnabled(run.state == "paused")
         self.steps.enabled = run.state == "paused"
         self.stop.setEnabled(run.state in ("running", "paused"))

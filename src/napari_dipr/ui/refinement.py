@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.placement import with_ramp
+from napari_dipr.ui.memory import setting
 from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class Refinement:
         session.agree(support)
         pinned = None if session.strokes is None else session.strokes != 0
         prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
-        self._mailbox, self._strokes, self._run_settings, self._refused = Mailbox(), [], settings, None
+        self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)
+        self._strokes, self._run_settings, self._refused = [], settings, None
         self._mailbox.extras = session.pictures.wanted()
         self._lately.clear()
         self._worker = refinement_worker(self._mailbox, prepare, measurement, session.truth)

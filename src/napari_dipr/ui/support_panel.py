@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 from napari_dipr.device import NAMES
 from napari_dipr.errors import ModelError
 from napari_dipr.ui.forms import Form, button, follow, remark
+from napari_dipr.ui.memory import setting
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.support_tools import TOOLS
 
@@ -33,7 +34,10 @@ class SupportPanel(QWidget):
             label="threshold",
             tooltip="Share of the largest amplitude that is inside; every proposal chooses its own first",
         )
-        self.propose_button = button("Propose", "Let the network propose object and support", self._propose)
+        self.device.value = setting("running", "device")
+        self.propose_button = button(
+            "Propose", "Let the network propose object and support", self._propose, "Ctrl+Alt+P"
+        )
         self.autocorrelation_button = button(
             "From autocorrelation",
             "A first support from the data alone: a little wider than the object is likely to be",
@@ -90,12 +94,15 @@ class SupportPanel(QWidget):
             self.session.show_support(np.zeros(measurement.grid, bool), "drawn by hand")
 
     def _measurement_changed(self) -> None:
-        from napari_dipr.networks.zoo import fitting_model, model_names
+        from napari_dipr.networks.zoo import describe_model, fitting_model, misfit, model_names
 
-        measurement = self.session.measurement
+        measurement, wanted = self.session.measurement, setting("running", "model")
         self.model.choices = model_names()
-        if measurement is not None and (fitting := fitting_model(measurement)):
-            self.model.value = fitting
+        if measurement is not None:
+            if wanted in self.model.choices and not misfit(measurement, describe_model(wanted)):
+                self.model.value = wanted
+            elif fitting := fitting_model(measurement):
+                self.model.value = fitting
         self._model_changed()
 
     def _model_changed(self, value: Any = None) -> None:

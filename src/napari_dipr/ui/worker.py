@@ -22,8 +22,7 @@ from napari_dipr.ui.pictures import brightest, draw
 
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
-# The share of time that showing iterates may take from the window and the solver, and the longest rest for it.
-SHOWING = 0.12
+# The longest rest between two pictures that showing them can cost, seconds.
 REST = 3.0
 
 
@@ -105,10 +104,12 @@ class Wish:
 class Mailbox:
     """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it.
 
-    ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be drawn of each snapshot.
+    Showing iterates may take a share ``showing`` of the time from window and solver, and ``interval`` seconds at least
+    lie between two of them. ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be drawn of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = 0.1, showing: float = 0.12) -> None:
+        self._interval, self._showing = interval, showing
         self._lock = threading.Lock()
         self._wishes: list[Wish] = []
         self.posted = self.taken = 0
@@ -161,7 +162,7 @@ class Mailbox:
     def wants_snapshot(self) -> bool:
         """Say whether the next snapshot is due: the last one is shown, and the window had time to breathe."""
         with self._lock:
-            rest = min(self.cost * (1 / SHOWING - 1), REST)
+            rest = max(min(self.cost * (1 / self._showing - 1), REST), self._interval)
             return not self.showing and time.monotonic() - self.shown_at >= rest
 
 

@@ -80,6 +80,15 @@ class Workflow(QWidget):
         """The panels, in their order."""
         return (self.measurement, self.support, self.refine, self.runs, self.export)
 
+    @property
+    def hint(self) -> str:
+        """What is missing, or under way, in words."""
+        if self.session.measurement is None:
+            return "there is no measurement. Open one, or take a sample, in the Measurement panel."
+        if self.session.busy or self.session.refinement.state != "idle":
+            return "something is under way. Wait for it, or stop it."
+        return "there is no support, or no network that fits. See the Support panel."
+
     def _show(self) -> None:
         """Write the titles, and open the next step when it changes; what a person opened stays open until then."""
         for number, (section, title, panel) in enumerate(zip(self.sections, TITLES, self.panels, strict=True), 1):
