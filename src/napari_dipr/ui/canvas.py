@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
@@ -32,6 +32,7 @@ CELLS = {
     "difference": (0, 2),
     "amplitude": (1, 0),
     "support": (1, 0),
+    "outline": (1, 0),
     "pins": (1, 0),
     "phase": (1, 1),
     "colours": (1, 2),
@@ -143,6 +144,17 @@ class Canvas:
         layer.opacity = 0.9
         layer.contour = 1
         return layer
+
+    def show_outline(self, colour: str) -> Shapes:
+        """Show a layer, empty yet, to draw outlines in."""
+        return self.viewer.add_shapes(
+            name=f"{self.name} · outline",
+            ndim=len(self.grid),
+            edge_color=colour,
+            face_color="transparent",
+            edge_width=max(0.5, min(self.grid) / 200),
+            **self._where("outline"),
+        )
 
     def show_pins(self, strokes: NDArray[np.int8] | None) -> None:
         """Show what a person painted into the support (1) and out of it (−1), under the support's layer."""

@@ -56,11 +56,14 @@ def number_for(model: type[BaseModel], name: str, label: str) -> FloatSpinBox:
     return FloatSpinBox(value=field.default, min=low, max=high, step=STEP, label=label, tooltip=field.description or "")
 
 
-def layer_choice(viewer: Any, kind: type[Layer], label: str, tooltip: str, accept: Callable[[Any], bool]) -> ComboBox:
-    """Return a list of the viewer's layers of a kind that follows the layer list."""
+def layer_choice(
+    viewer: Any, kinds: type[Layer] | tuple[type[Layer], ...], label: str, tooltip: str, accept: Callable[[Any], bool]
+) -> ComboBox:
+    """Return a list of the viewer's layers of some kinds that follows the layer list."""
+    exactly = kinds if isinstance(kinds, tuple) else (kinds,)  # labels are images too
     box = ComboBox(
         choices=lambda widget: [
-            (layer.name, layer) for layer in viewer.layers if type(layer) is kind and accept(layer)
+            (layer.name, layer) for layer in viewer.layers if type(layer) in exactly and accept(layer)
         ],
         nullable=True,
         label=label,

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pyqtgraph
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 # Readable on dark and on light.
@@ -21,7 +22,7 @@ class ConvergencePlot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        view = pyqtgraph.GraphicsLayoutWidget()
+        self.view = view = pyqtgraph.GraphicsLayoutWidget()
         view.setBackground(None)
         view.ci.layout.setContentsMargins(0, 0, 0, 0)
         view.ci.layout.setVerticalSpacing(0)
@@ -58,6 +59,12 @@ class ConvergencePlot(QWidget):
         self.setFixedHeight(270)
         self.logarithmic.setChecked(True)
         self.show_history(())
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the theme: what is behind the curves is kept as a picture."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
+            self.view.resetCachedContent()
 
     def _scale(self, logarithmic: bool) -> None:
         self.errors.setLogMode(y=logarithmic)

@@ -4,7 +4,7 @@ from functools import partial
 
 import napari
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
@@ -104,9 +104,9 @@ class RefinePanel(QWidget):
         checks.addWidget(self.coherence.native, 1, 0)
         checks.addWidget(self.free.native, 1, 1)
         form.addRow("", checks)
-        shown = QHBoxLayout()
-        for box in self.extras.values():
-            shown.addWidget(box.native)
+        shown = QGridLayout()
+        for number, box in enumerate(self.extras.values()):
+            shown.addWidget(box.native, number // 2, number % 2)
         form.addRow("also show", shown)
         self.device.value = setting("running", "device")
         self.memory = FormMemory(

@@ -22,6 +22,7 @@ from napari_dipr.ui.canvas import SUPPORT_COLOUR, TAG, Canvas, logarithm
 from napari_dipr.ui.changes import Changes
 from napari_dipr.ui.history import History
 from napari_dipr.ui.mask import Mask
+from napari_dipr.ui.outline import Outline
 from napari_dipr.ui.pictures import Pictures, brightest
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
@@ -47,8 +48,8 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    refinement, history, pictures, mask
-        The run, those before it, what is shown of their objects, and which pixels were not measured.
+    refinement, history, pictures, mask, outline
+        The run, those before it, what is shown of their objects, which pixels were not measured, and what is drawn.
     """
 
     measurement_changed = Signal()
@@ -68,7 +69,7 @@ class Session:
         self.strokes: NDArray[np.int8] | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
-        self.mask = Mask(self)
+        self.mask, self.outline = Mask(self), Outline(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):

@@ -6,11 +6,13 @@ from typing import Any
 import napari
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSlider
+from napari.layers import Image, Labels, Shapes
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
-from napari_dipr.errors import ModelError
-from napari_dipr.ui.forms import Form, button, follow, remark
+from napari_dipr.errors import DiprError, ModelError
+from napari_dipr.ui.canvas import TAG
+from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark
 from napari_dipr.ui.memory import setting
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.support_tools import TOOLS
@@ -56,16 +58,33 @@ class SupportPanel(QWidget):
         self.unpin_button = button(
             "Unpin all", "Let shrink-wrap and the threshold change what you painted, too", session.unpin
         )
+        self.box_button = button(
+            "Box",
+            "Draw a box on the object's amplitude: what is in it is put into the support",
+            self._outline("rectangle"),
+        )
+        self.ellipse_button = button(
+            "Ellipse", "Draw an ellipse: what is in it is put into the support", self._outline("ellipse")
+        )
+        self.other = layer_choice(
+            session.viewer,
+            (Labels, Image, Shapes),
+            "from layer",
+            "A layer of the measurement's size: its labels, its values above 0, or what its shapes enclose",
+            lambda layer: (layer.metadata.get(TAG) or ("", "support"))[1] == "support",
+        )
+        self.take_button = button("Take", "Take the support from this layer", self._take)
         self.reason = remark()
         self.state = remark()
         form = Form()
-        form.add(self.model, self.device, self.threshold)
+        form.add(self.model, self.device, self.threshold, self.other)
         buttons = QHBoxLayout()
         buttons.addWidget(self.propose_button)
         buttons.addWidget(self.autocorrelation_button)
         buttons.addWidget(self.empty_button)
         tools = QGridLayout()
-        for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button)):
+        drawn = (self.box_button, self.ellipse_button, self.take_button)
+        for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button, *drawn)):
             tools.addWidget(tool, number // 3, number % 3)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -83,6 +102,14 @@ class SupportPanel(QWidget):
         follow(self, session.busy_changed, self._enable)
         self._measurement_changed()
         self._support_changed()
+
+    def _outline(self, shape: Any) -> Any:
+        return lambda: self.session.outline.draw(shape)
+
+    def _take(self) -> None:
+        if self.other.value is None:
+            raise DiprError("Choose a layer first: labels, an image, or shapes of the measurement's size.")
+        self.session.outline.take_from(self.other.value)
 
     def _propose(self) -> None:
         self.session.propose(self.model.value, self.device.value)
@@ -129,8 +156,11 @@ class SupportPanel(QWidget):
         self.reason.setText(self._why_not or self._about)
         self.reason.setVisible(bool(self._why_not or self._about))
         self.propose_button.setEnabled(idle and self._why_not is None)
-        for other in (self.autocorrelation_button, self.empty_button):
-            other.setEnabled(idle and self.session.measurement is not None)
+        loaded = self.session.measurement is not None
+        for other in (self.autocorrelation_button, self.empty_button, self.take_button):
+            other.setEnabled(idle and loaded)
+        for other in (self.box_button, self.ellipse_button):
+            other.setEnabled(loaded)
         self.threshold.enabled = idle and self.session.proposal is not None
         there = self.session.support is not None
         for tool in self.tools.values():
