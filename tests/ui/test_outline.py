@@ -28,7 +28,7 @@ def test_a_box_and_an_ellipse_are_put_into_the_support_and_pinned(loaded, idle):
     np.testing.assert_array_equal(session.strokes > 0, inside & ~before)
     assert len(layer.data) == 0
     assert session.viewer.layers.selection.active is session.support_layer
-    drawn(session, "ellipse", BOX + [35, -15])
+    drawn(session, "ellipse", BOX + np.array([35, -15]))
     idle(lambda: bool(session.support[52, 10]))
     assert not session.support[45, 5]  # the corner
     session.support_layer.undo()

@@ -13,6 +13,7 @@ from napari_dipr.ui.forms import Form, bounds_of, button, follow, number_for, re
 from napari_dipr.ui.memory import FormMemory, setting
 from napari_dipr.ui.pictures import Extra
 from napari_dipr.ui.plots import ConvergencePlot
+from napari_dipr.ui.recipe_editor import RecipeEditor
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
 
@@ -126,8 +127,12 @@ class RefinePanel(QWidget):
         )
         self.reset_button = button("Reset form", "All of this form as it was at first", self.memory.reset)
         form.addRow("", self.reset_button)
+        self.editor = RecipeEditor(self.text, lambda *job: session.do(*job, whatever_is_loaded=True))
+        self.edit_button = button("Edit its stages", "Write this algorithm as a recipe, to be changed", self._edit)
+        form.addRow("", self.edit_button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        layout.addWidget(self.editor)
         layout.addWidget(self.plot)
         self.bar = RunBar(self)
         if with_bar:
@@ -182,6 +187,22 @@ class RefinePanel(QWidget):
             free=FREE if self.free.value else 0.0,
         )
 
+    def _edit(self) -> None:
+        """Write the chosen preset out as text and rows."""
+        algorithm, iterations = ALGORITHMS[self.algorithm.value], self.iterations.value
+        options = {"beta": self.beta.value} if algorithm in WITH_BETA else {}
+
+        def written() -> str:
+            from napari_dipr.solvers.recipe import Recipe
+
+            # Shrink-wrap is what the box, and the model, say.
+            return str(Recipe.parse(algorithm, iterations=iterations, **options)).partition(";")[0]
+
+        def done(text: str) -> None:
+            self.text.value, self.algorithm.value = text, WRITTEN
+
+        self.session.do(written, done, "Writing the recipe", whatever_is_loaded=True)
+
     def _continue(self) -> None:
         self._support_changed()
         self.start.value = "last"
@@ -210,6 +231,12 @@ class RefinePanel(QWidget):
             widget.enabled = idle
         self.reset_button.setEnabled(idle)
         self.text.enabled, self.iterations.enabled = idle and written, idle and not written
+        self.editor.setVisible(written)
+        self.editor.setEnabled(idle)
+        self.edit_button.setVisible(not written)
+        self.edit_button.setEnabled(idle)
+        if written:
+            self.editor.read()
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
         if model is not None:
