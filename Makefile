@@ -1,7 +1,7 @@
 # make demo    the program at work on a sample: in its window, or without a display as pictures in demo-output/
 # make test    everything that must pass: make lint, then the tests (PYTEST_ARGS="-k solvers" to choose)
 # make lint    ruff, mypy and the import contracts
-# make pictures    the README's pictures
+# make pictures    the pictures of README and docs
 # make clean   removes what the tools left; make distclean removes .venv as well
 # make constraints    brings constraints.txt up to date
 #
@@ -54,6 +54,7 @@ $(VENV)/.set-up-to-develop: pyproject.toml constraints.txt | system
 
 pictures: system $(VENV)/.set-up-to-run
 	$(ON_DISPLAY) $(BIN)/python docs/pictures.py
+	$(ON_DISPLAY) $(BIN)/python docs/tour.py
 
 constraints: TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 constraints:

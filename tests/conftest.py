@@ -29,7 +29,8 @@ def measured_data() -> Path:
 
 @pytest.fixture
 def settings_of_its_own(plugin_settings, npe2pm):
-    """Have napari know this plugin alone, with neither a person's settings nor those of another test."""
+    """Have napari know its own and this plugin alone, with neither a person's settings nor those of another test."""
     from npe2 import PluginManifest
 
-    npe2pm.register(PluginManifest.from_distribution("napari-dipr"))
+    for name in ("napari", "napari-dipr"):
+        npe2pm.register(PluginManifest.from_distribution(name))

@@ -140,7 +140,7 @@ class MeasurementPanel(QWidget):
         column = QVBoxLayout(inner)
         column.addLayout(buttons)
         column.addWidget(self.mask_words)
-        section = QCollapsible("Mask: pixels that were not measured")
+        self.masking = section = QCollapsible("Mask: pixels that were not measured")
         section.addWidget(inner)
         for signal in (mask.changed, self.session.measurement_changed, self.session.refinement.changed):
             follow(self, signal, self._mask_changed)

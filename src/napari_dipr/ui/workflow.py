@@ -45,7 +45,7 @@ class Workflow(QWidget):
             self.sections.append(section)
             column.addWidget(section)
         column.addStretch()
-        scroll = QScrollArea()
+        self.scroll = scroll = QScrollArea()
         scroll.setWidget(inner)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)

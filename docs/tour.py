@@ -1,0 +1,222 @@
+"""Make the pictures of the tour, and the README's animation, through the real widgets: ``make pictures``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from qtpy.QtWidgets import QApplication
+
+from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.samples import sample
+from napari_dipr.ui.app import open_window
+from napari_dipr.ui.demo import SAMPLE, wait_for
+from napari_dipr.ui.workflow import Workflow
+
+IMAGES = Path(__file__).parent / "images"
+LONG = 1_000_000
+
+
+@contextmanager
+def window(source: str | None = None) -> Iterator[tuple[Any, Workflow]]:
+    """Open the program, its forms as they are at first."""
+    viewer, workflow = open_window(source)
+    for panel in (workflow.measurement, workflow.refine):
+        panel.memory.reset()
+    workflow.refine.extras["colours"].value = workflow.refine.extras["difference"].value = False
+    try:
+        yield viewer, workflow
+    finally:
+        viewer.close()
+
+
+def photograph(viewer: Any, name: str) -> None:
+    """Keep a picture of the window."""
+    wait_for(lambda: True, "the picture")
+    viewer.screenshot(str(IMAGES / f"tour-{name}.png"), canvas_only=False, flash=False)
+
+
+def show(workflow: Workflow, *numbers: int) -> None:
+    """Open these sections of the dock, and close the others."""
+    for number, section in enumerate(workflow.sections, 1):
+        (section.expand if number in numbers else section.collapse)(animate=False)
+
+
+def is_over(workflow: Workflow, runs: int) -> None:
+    """Wait until so many runs are over."""
+    wait_for(lambda: len(workflow.session.history.results) == runs, "the run")
+
+
+def mask() -> None:
+    """Have the mask suggested for a detector with a gap and bad pixels."""
+    measurement, _ = sample("fashion-8")
+    counts = (
+        np.random.default_rng(0).poisson(measurement.intensities / measurement.intensities.max() * 3e7).astype(float)
+    )
+    counts[:, 44:46] = 0
+    counts[[12, 30, 55], [20, 38, 14]] = 2e5
+    with window() as (viewer, workflow):
+        session, panel = workflow.session, workflow.measurement
+        session.use(Measurement.of(counts, zero_frequency="centre", name="counts"))
+        panel.suggest_button.click()
+        wait_for(lambda: session.mask.is_drawn, "the suggestion")
+        show(workflow, 1)
+        panel.masking.expand(animate=False)
+        workflow.scroll.ensureWidgetVisible(panel.mask_words)
+        photograph(viewer, "1-mask")
+
+
+def run() -> None:
+    """Go from a proposal to runs that are compared."""
+    with window(SAMPLE) as (viewer, workflow):
+        session, refine, support = workflow.session, workflow.refine, workflow.support
+        support.propose_button.click()
+        wait_for(lambda: session.support_layer is not None, "the proposal")
+        photograph(viewer, "2-proposal")
+
+        layer = session.support_layer
+        layer.brush_size, layer.mode = 3, "paint"
+        for column in range(30, 44, 2):
+            layer.paint((24, column), 1)
+        layer.selected_label = 0
+        for column in range(24, 32, 2):
+            layer.paint((47, column), 0)
+        layer.selected_label = 1
+        wait_for(lambda: session.strokes is not None, "the strokes")
+        show(workflow, 2)
+        photograph(viewer, "3-painted")
+
+        refine.iterations.value = LONG
+        refine.bar.start.click()
+        wait_for(lambda: run_of(workflow) > 400, "iterates")
+        layer.paint((20, 50), 1)
+        wait_for(lambda: run_of(workflow) > 900, "more iterates")
+        show(workflow, 3)
+        photograph(viewer, "4-running")
+        refine.bar.stop.click()
+        is_over(workflow, 1)
+
+        session.show_support(session.proposal.support, "the network")
+        refine.iterations.value = 300
+        refine.edit_button.click()
+        wait_for(lambda: len(refine.editor.rows) == 2, "the stages")
+        refine.start.value = "guess"
+        refine.bar.start.click()
+        is_over(workflow, 2)
+        show(workflow, 3)
+        photograph(viewer, "5-recipe")
+
+        refine.start.value = "random"
+        refine.bar.start.click()
+        is_over(workflow, 3)
+        show(workflow, 4)
+        workflow.runs.other.value = session.history.results[1]
+        workflow.runs.compare_button.click()
+        wait_for(lambda: bool(workflow.runs.words.text()), "the comparison")
+        photograph(viewer, "6-compared")
+
+        viewer.theme = "light"
+        show(workflow, 3)
+        photograph(viewer, "9-light")
+
+
+def colours() -> None:
+    """Show a complex object in colours, and what is left unexplained."""
+    rows, columns = np.indices((48, 48)) - 24
+    crystal = (abs(rows) + abs(columns) < 18) & (abs(rows) < 14)
+    x = crystal * (1 + 0.1 * np.cos(columns / 3)) * np.exp(2j * np.sin(rows / 6) * np.cos(columns / 8))
+    measurement, truth = simulate(x, oversampling=2, photons=1e7, name="strained crystal")
+    with window() as (viewer, workflow):
+        session, refine = workflow.session, workflow.refine
+        session.use(measurement, truth)
+        workflow.support.propose_button.click()
+        wait_for(lambda: session.support_layer is not None, "the proposal")
+        refine.extras["colours"].value = refine.extras["difference"].value = True
+        refine.bar.start.click()
+        is_over(workflow, 1)
+        show(workflow, 3)
+        photograph(viewer, "7-colours")
+
+
+def volume() -> None:
+    """Refine a volume: slices, and two sections."""
+    grid = np.indices((32, 32, 32)) - 16
+    inside = (abs(grid).sum(0) < 16) & (abs(grid[0]) < 10)
+    x = inside * np.exp(1j * np.sin(grid[1] / 4))
+    measurement, truth = simulate(x, oversampling=2, photons=1e8, name="crystal in 3-D")
+    with window() as (viewer, workflow):
+        session = workflow.session
+        session.use(measurement, truth)
+        workflow.support.propose_button.click()
+        wait_for(lambda: session.support_layer is not None, "the proposal")
+        workflow.refine.bar.start.click()
+        is_over(workflow, 1)
+        show(workflow, 3)
+        photograph(viewer, "8-volume")
+
+
+def painting() -> None:
+    """Make the animation: a support that is painted while the solver runs."""
+    frames: list[Image.Image] = []
+    with window("sample:fashion-1") as (viewer, workflow):
+        session, refine = workflow.session, workflow.refine
+        workflow.support.autocorrelation_button.click()
+        wait_for(lambda: session.support is not None, "the support")
+        show(workflow, 3)
+        refine.shrink_wrap.value, refine.iterations.value = False, LONG
+        refine.start.value = "random"
+        refine.bar.start.click()
+        wait_for(lambda: run_of(workflow) > 200, "the first iterates")
+        truth = abs(session.truth) > 0
+        support = session.support_layer
+        rows, columns = np.nonzero(session.support & ~grown_by(truth, 2))
+        turns = np.argsort(np.arctan2(rows - rows.mean(), columns - columns.mean()))
+        support.brush_size, support.mode, support.selected_label = 3, "erase", 0
+        for number, pixel in enumerate(turns):
+            support.paint((int(rows[pixel]), int(columns[pixel])), 0)
+            if number % max(1, len(turns) // 36) == 0:
+                frame(viewer, frames)
+        support.selected_label = 1
+        for _ in range(12):
+            frame(viewer, frames)
+        refine.bar.stop.click()
+        is_over(workflow, 1)
+    first, *others = frames
+    first.save(
+        IMAGES / "painting.gif",
+        save_all=True,
+        append_images=others,
+        duration=[120] * (len(frames) - 1) + [2000],
+        loop=0,
+    )
+
+
+def frame(viewer: Any, frames: list[Image.Image]) -> None:
+    """Keep a picture of the window as a frame, small and of few colours."""
+    for _ in range(25):
+        QApplication.processEvents()
+    picture = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+    small = picture.resize((860, round(860 * picture.height / picture.width)), Image.Resampling.LANCZOS)
+    frames.append(small.quantize(64, dither=Image.Dither.NONE))
+
+
+def grown_by(inside: Any, pixels: int) -> Any:
+    """Return a mask wider by some pixels."""
+    for _ in range(pixels):
+        for axis in (0, 1):
+            inside = inside | np.roll(inside, 1, axis) | np.roll(inside, -1, axis)
+    return inside
+
+
+def run_of(workflow: Workflow) -> int:
+    """Return how far the run is."""
+    snapshot = workflow.session.refinement.snapshot
+    return 0 if snapshot is None else snapshot.iteration
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(exist_ok=True)
+    for make in (mask, run, colours, volume, painting):
+        make()
