@@ -1,5 +1,6 @@
 """Make the pictures of the tour, and the README's animation, through the real widgets: ``make pictures``."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ def mask() -> None:
         np.random.default_rng(0).poisson(measurement.intensities / measurement.intensities.max() * 3e7).astype(float)
     )
     counts[:, 44:46] = 0
-    counts[[12, 30, 55], [20, 38, 14]] = 2e5
+    counts[[12, 30, 55], [20, 38, 14]] = 3e6
     with window() as (viewer, workflow):
         session, panel = workflow.session, workflow.measurement
         session.use(Measurement.of(counts, zero_frequency="centre", name="counts"))
@@ -81,25 +82,27 @@ def run() -> None:
         for column in range(30, 44, 2):
             layer.paint((24, column), 1)
         layer.selected_label = 0
-        for column in range(24, 32, 2):
-            layer.paint((47, column), 0)
+        for row in range(40, 48, 2):
+            layer.paint((row, 49), 0)
         layer.selected_label = 1
         wait_for(lambda: session.strokes is not None, "the strokes")
         show(workflow, 2)
         photograph(viewer, "3-painted")
 
-        refine.iterations.value = LONG
+        refine.text.value, refine.algorithm.value = "hio*600 + raar*4000 + er*100", "as written below"
         refine.bar.start.click()
-        wait_for(lambda: run_of(workflow) > 400, "iterates")
+        wait_for(lambda: run_of(workflow) > 700, "iterates")
         layer.paint((20, 50), 1)
-        wait_for(lambda: run_of(workflow) > 900, "more iterates")
+        wait_for(lambda: run_of(workflow) > 1200, "more iterates")
         show(workflow, 3)
+        wait_for(lambda: True, "the curves")
+        workflow.scroll.ensureWidgetVisible(refine.plot)
         photograph(viewer, "4-running")
         refine.bar.stop.click()
         is_over(workflow, 1)
 
         session.show_support(session.proposal.support, "the network")
-        refine.iterations.value = 300
+        refine.algorithm.value, refine.iterations.value = "HIO, then ER", 300
         refine.edit_button.click()
         wait_for(lambda: len(refine.editor.rows) == 2, "the stages")
         refine.start.value = "guess"
@@ -127,7 +130,7 @@ def colours() -> None:
     rows, columns = np.indices((48, 48)) - 24
     crystal = (abs(rows) + abs(columns) < 18) & (abs(rows) < 14)
     x = crystal * (1 + 0.1 * np.cos(columns / 3)) * np.exp(2j * np.sin(rows / 6) * np.cos(columns / 8))
-    measurement, truth = simulate(x, oversampling=2, photons=1e7, name="strained crystal")
+    measurement, truth = simulate(x, oversampling=2, photons=1e9, name="strained crystal")
     with window() as (viewer, workflow):
         session, refine = workflow.session, workflow.refine
         session.use(measurement, truth)
@@ -160,46 +163,46 @@ def volume() -> None:
 def painting() -> None:
     """Make the animation: a support that is painted while the solver runs."""
     frames: list[Image.Image] = []
-    with window("sample:fashion-1") as (viewer, workflow):
+    with window(SAMPLE) as (viewer, workflow):
         session, refine = workflow.session, workflow.refine
-        workflow.support.autocorrelation_button.click()
-        wait_for(lambda: session.support is not None, "the support")
+        box = np.zeros((72, 72), bool)
+        box[20:54, 17:57] = True
+        session.show_support(box, "a box")
         show(workflow, 3)
         refine.shrink_wrap.value, refine.iterations.value = False, LONG
         refine.start.value = "random"
         refine.bar.start.click()
-        wait_for(lambda: run_of(workflow) > 200, "the first iterates")
+        wait_for(lambda: run_of(workflow) > 300, "the first iterates")
+        for _ in range(4):
+            frame(viewer, frames)
         truth = abs(session.truth) > 0
         support = session.support_layer
         rows, columns = np.nonzero(session.support & ~grown_by(truth, 2))
         turns = np.argsort(np.arctan2(rows - rows.mean(), columns - columns.mean()))
-        support.brush_size, support.mode, support.selected_label = 3, "erase", 0
-        for number, pixel in enumerate(turns):
-            support.paint((int(rows[pixel]), int(columns[pixel])), 0)
-            if number % max(1, len(turns) // 36) == 0:
-                frame(viewer, frames)
-        support.selected_label = 1
-        for _ in range(12):
+        support.brush_size, support.mode = 1, "erase"
+        for some in np.array_split(turns, 40):
+            for pixel in some:
+                support.paint((int(rows[pixel]), int(columns[pixel])), 0)
+            frame(viewer, frames)
+        for _ in range(16):
             frame(viewer, frames)
         refine.bar.stop.click()
         is_over(workflow, 1)
-    first, *others = frames
-    first.save(
-        IMAGES / "painting.gif",
-        save_all=True,
-        append_images=others,
-        duration=[120] * (len(frames) - 1) + [2000],
-        loop=0,
-    )
+    # One palette for all: that of the last, which has every colour.
+    last = frames[-1].quantize(96, dither=Image.Dither.NONE)
+    first, *others = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in frames]
+    times = [140] * (len(frames) - 1) + [3000]
+    first.save(IMAGES / "painting.gif", save_all=True, append_images=others, duration=times, loop=0)
 
 
 def frame(viewer: Any, frames: list[Image.Image]) -> None:
-    """Keep a picture of the window as a frame, small and of few colours."""
-    for _ in range(25):
+    """Keep a small picture of the window as a frame, a while after the one before."""
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
         QApplication.processEvents()
+        time.sleep(0.005)
     picture = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
-    small = picture.resize((860, round(860 * picture.height / picture.width)), Image.Resampling.LANCZOS)
-    frames.append(small.quantize(64, dither=Image.Dither.NONE))
+    frames.append(picture.resize((900, round(900 * picture.height / picture.width)), Image.Resampling.LANCZOS))
 
 
 def grown_by(inside: Any, pixels: int) -> Any:

@@ -170,7 +170,7 @@ class Canvas:
             pins,
             name=f"{self.name} · pinned",
             colormap=DirectLabelColormap(color_dict=PIN_COLOURS),
-            opacity=0.4,
+            opacity=0.6,
             **self._where("pins"),
         )
         layer.editable = False

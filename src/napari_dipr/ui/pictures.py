@@ -16,7 +16,7 @@ Extra = Literal["colours", "difference", "sections"]
 # The caption and the colours of each.
 STYLES: dict[Extra, tuple[str, str]] = {
     "colours": ("object in colours", "gray"),
-    "difference": ("|calculated| − |measured|", "coolwarm"),
+    "difference": ("difference of |F|", "coolwarm"),
     "sections": ("amplitude, z–x and z–y through the middle", "gray"),
 }
 # Pixels along the longer side of a small picture.

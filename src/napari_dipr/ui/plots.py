@@ -70,6 +70,7 @@ class ConvergencePlot(QWidget):
         self.errors.setLogMode(y=logarithmic)
         axis = self.errors.getAxis("left")
         axis.setStyle(maxTickLevel=0 if logarithmic else 2)  # of a logarithm decades only
+        axis.setTickSpacing(*((1, 1) if logarithmic else ()))
         self.show_history(self._history)
 
     def show_history(self, history: Sequence[Any]) -> None:

@@ -1,7 +1,6 @@
 """The recipe as rows: one a stage, with what stands beside the stages kept as it is written."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import LineEdit
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.forms import button, remark
+from napari_dipr.ui.worker import in_background
 
 COLUMNS = ("stage", "iterations", "options")
 # As napari_dipr.solvers.recipe has them, which would bring torch along.
@@ -32,14 +32,15 @@ class RecipeEditor(QWidget):
     ----------
     text
         The recipe's text; it is what counts. Rows are written into it, and it into rows when it was edited.
-    in_background
-        Runs a job off the main thread: ``(job, done, description)``. Reading a recipe needs torch.
     """
 
-    def __init__(self, text: LineEdit, in_background: Callable[..., None]) -> None:
+    def __init__(self, text: LineEdit) -> None:
         super().__init__()
-        self.text, self._in_background = text, in_background
+        self.text = text
         self._read = ""
+        self._gone = [False]
+        gone = self._gone
+        self.destroyed.connect(lambda: gone.append(True))
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.verticalHeader().hide()
@@ -72,7 +73,7 @@ class RecipeEditor(QWidget):
 
     def read(self) -> None:
         """Bring the rows to the text, unless they are there already; a text that is no recipe is told."""
-        text = self.text.value
+        text, gone = self.text.value, self._gone
         if text == self._read:
             return
         self._read = text
@@ -86,8 +87,8 @@ class RecipeEditor(QWidget):
                 return str(error)
 
         def done(found: list[str] | str) -> None:
-            if text != self.text.value:
-                return  # edited meanwhile
+            if gone[-1] or text != self.text.value:
+                return  # closed or edited meanwhile
             if isinstance(found, str):
                 self.words.setText(found)
                 return
@@ -95,7 +96,8 @@ class RecipeEditor(QWidget):
             matches = [match for match in map(STAGE.fullmatch, found) if match]
             self._fill([(match["name"], int(match["iterations"]), match["options"] or "") for match in matches])
 
-        self._in_background(stages, done, "Reading the recipe")
+        # Off the main thread: it is the first to need torch, perhaps. Nothing waits for it, a run neither.
+        in_background(stages, done, lambda: None, "Reading the recipe")
 
     def _fill(self, rows: list[tuple[str, int, str]], chosen: int = 0) -> None:
         self.table.setRowCount(0)

@@ -127,7 +127,7 @@ class RefinePanel(QWidget):
         )
         self.reset_button = button("Reset form", "All of this form as it was at first", self.memory.reset)
         form.addRow("", self.reset_button)
-        self.editor = RecipeEditor(self.text, lambda *job: session.do(*job, whatever_is_loaded=True))
+        self.editor = RecipeEditor(self.text)
         self.edit_button = button("Edit its stages", "Write this algorithm as a recipe, to be changed", self._edit)
         form.addRow("", self.edit_button)
         layout = QVBoxLayout(self)
