@@ -68,6 +68,17 @@ app = typer.Typer(
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
+@benchmark_app.command()
+def ui(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
+) -> None:
+    """Measure how smooth the window stays while a run streams into it, and what that takes from the solver."""
+    _needs_napari()
+    from napari_dipr.ui.stalls import report
+
+    report(console, json_file)
+
+
 def _say_version(wanted: bool) -> None:
     if wanted:
         print(f"napari-dipr {__version__}")  # noqa: T201
@@ -384,7 +395,8 @@ def _prepared(measurement: "Measurement", threshold: float | None, crop: int | N
 
 
 def _needs_napari() -> None:
-    # On Windows, torch imported after Qt can fail to load its DLLs.
+    # How OpenMP's threads wait is said there, before torch; on Windows, torch after Qt can fail to load its DLLs.
+    import napari_dipr.ui  # noqa: F401, I001
     import torch  # noqa: F401
 
     try:

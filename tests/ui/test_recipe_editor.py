@@ -11,6 +11,7 @@ def editing(workflow, idle):
     refine = workflow.refine
     refine.text.value = "(hio(beta=0.8)*90 + raar*90)*2 + er*60; shrinkwrap(threshold=0.1)"
     refine.algorithm.value = WRITTEN
+    refine.editor.read()  # the window of a test is not shown, which would do it
     idle(lambda: refine.editor.table.rowCount() == 5)
     return workflow
 
@@ -75,6 +76,8 @@ def test_a_preset_can_be_taken_apart(workflow, idle):
     refine.iterations.value, refine.beta.value = 200, 0.8
     assert not refine.editor.isVisibleTo(refine)
     refine.edit_button.click()
+    idle(lambda: refine.algorithm.value == WRITTEN)
+    refine.editor.read()
     idle(lambda: refine.editor.rows == [("hio", 180, "beta=0.8"), ("er", 20, "")])
     assert refine.algorithm.value == WRITTEN
     assert refine.editor.isVisibleTo(refine)
@@ -84,6 +87,8 @@ def test_the_rows_are_what_is_run(loaded, idle, finished):
     refine = loaded.refine
     refine.iterations.value = 30
     refine.edit_button.click()
+    idle(lambda: refine.algorithm.value == WRITTEN)
+    refine.editor.read()
     idle(lambda: len(refine.editor.rows) == 2)
     refine.editor.table.cellWidget(1, 1).setValue(13)
     refine.bar.start.click()

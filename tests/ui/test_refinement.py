@@ -204,7 +204,7 @@ def test_a_picture_that_cannot_be_shown_does_not_stop_the_stream(loaded, finishe
     loaded.refine.iterations.value = LONG
     loaded.refine.bar.start.click()
     idle(lambda: run.snapshot is not None)
-    honest, failures = session.pictures.show_object, [1]
+    honest, failures = session.pictures.show_amplitude, [1]
 
     def failing(*arguments):
         if failures:
@@ -213,7 +213,7 @@ def test_a_picture_that_cannot_be_shown_does_not_stop_the_stream(loaded, finishe
         honest(*arguments)
 
     with qtbot.captureExceptions() as caught:
-        monkeypatch.setattr(session.pictures, "show_object", failing)
+        monkeypatch.setattr(session.pictures, "show_amplitude", failing)
         idle(lambda: not failures)
         seen = run.snapshot.iteration
         idle(lambda: run.snapshot.iteration > seen + 20)

@@ -1,6 +1,7 @@
 """What a person does from the menu to the file, through a real viewer; and what must hold all along."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -154,7 +155,7 @@ def test_in_the_light_theme_the_leading_button_and_the_curves_follow(loaded, vie
     assert loaded.refine.plot.grab().toImage().pixelColor(2, 2).lightness() < 100
 
 
-def test_the_dock_opens_without_torch():
+def test_the_dock_opens_without_torch(tmp_path):
     code = (
         "import sys, napari\n"
         "viewer = napari.Viewer(show=False)\n"
@@ -163,7 +164,10 @@ def test_the_dock_opens_without_torch():
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "viewer.close()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    settings = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 

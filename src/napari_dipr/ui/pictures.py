@@ -1,5 +1,7 @@
 """What is shown of an object: amplitude, phase, sections of a volume, and pictures that are drawn where asked for."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,15 +42,29 @@ class Pictures:
         self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray, limit: float | None = None
     ) -> None:
         """Show an object as amplitude, up to a limit (None: see :func:`brightest`), and phase."""
-        canvas, limits = self._canvas(), (0.0, limit or brightest(amplitude, inside))
-        canvas.show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=limits)
-        canvas.show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=(-np.pi, np.pi))
+        self.show_amplitude(amplitude, limit or brightest(amplitude, inside))
+        self.show_phase(phase)
+
+    def show_amplitude(self, amplitude: NDArray[np.float32], limit: float) -> None:
+        """Show an amplitude, up to a limit."""
+        self._canvas().show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=(0.0, limit))
+
+    def show_phase(self, phase: NDArray[np.float32]) -> None:
+        """Show a phase, radians; nothing where it is NaN."""
+        limits = (-np.pi, np.pi)
+        self._canvas().show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=limits)
+
+    def steps(self, snapshot: "Snapshot") -> list[Callable[[], None]]:
+        """Return what shows an iterate, one picture a step, so that the window can answer in between."""
+        s = snapshot
+        limit = s.limit or brightest(s.amplitude, s.support)
+        extras = [partial(self._show_extra, what, picture) for what, picture in s.extras.items()]
+        return [partial(self.show_amplitude, s.amplitude, limit), partial(self.show_phase, s.phase), *extras]
 
     def show_snapshot(self, snapshot: "Snapshot") -> None:
-        """Show an iterate, and the extra pictures that it brings; draw those that it lacks where nothing runs."""
-        self.show_object(snapshot.amplitude, snapshot.phase, snapshot.support, snapshot.limit)
-        for what, picture in snapshot.extras.items():
-            self._show_extra(what, picture)
+        """Show an iterate at once, and draw the extra pictures that it lacks where nothing runs."""
+        for step in self.steps(snapshot):
+            step()
         if self.session.refinement.state == "idle":
             for what in self._possible() - set(snapshot.extras):
                 self._draw(what, snapshot)

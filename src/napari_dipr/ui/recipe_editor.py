@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from magicgui.widgets import LineEdit
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -70,6 +71,11 @@ class RecipeEditor(QWidget):
             (widget(row, 0).currentText(), widget(row, 1).value(), widget(row, 2).text().strip())
             for row in range(self.table.rowCount())
         ]
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Read the text when somebody looks at the rows, and not before: that needs torch."""
+        super().showEvent(event)
+        self.read()
 
     def read(self) -> None:
         """Bring the rows to the text, unless they are there already; a text that is no recipe is told."""

@@ -235,8 +235,6 @@ class RefinePanel(QWidget):
         self.editor.setEnabled(idle)
         self.edit_button.setVisible(not written)
         self.edit_button.setEnabled(idle)
-        if written:
-            self.editor.read()
         model = WITH_BETA.get(ALGORITHMS[self.algorithm.value])
         self.beta.enabled = model is not None
         if model is not None:

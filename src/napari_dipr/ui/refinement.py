@@ -219,15 +219,29 @@ class Refinement:
         if self._worker is None or self._worker.abort_requested:  # the window was closed
             return
         began = monotonic()
+        steps: list[Callable[[], None]] = []
         try:
             self.snapshot, self.settings = snapshot, self._run_settings
             self._lately.append((snapshot.iteration, snapshot.seconds))
             self._follow_support(snapshot)
-            self.session.pictures.show_snapshot(snapshot)
-            self.advanced.emit()
+            if snapshot.ended:
+                self.session.pictures.show_snapshot(snapshot)
+                self.advanced.emit()
+            else:
+                steps = [*self.session.pictures.steps(snapshot), self.advanced.emit]
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.extras = self.session.pictures.wanted()
-            # The frame is drawn once this is over: between two passes of the event loop.
+            self._show_on(mailbox, snapshot, steps, began)
+
+    def _show_on(self, mailbox: Mailbox, snapshot: Snapshot, steps: list[Callable[[], None]], began: float) -> None:
+        """Show the rest of an iterate, a picture in each pass of the event loop, unless something else is shown now."""
+        if steps and self.snapshot is snapshot and self.session.viewer is not None:
+            try:
+                steps.pop(0)()
+            finally:
+                QTimer.singleShot(0, lambda: self._show_on(mailbox, snapshot, steps, began))
+        else:
+            # The frame is drawn between two more passes.
             QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: mailbox.shown(monotonic() - began)))
 
     def pass_edits_on(self) -> None:

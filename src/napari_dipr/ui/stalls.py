@@ -1,26 +1,30 @@
 """How smooth the window stays while a run streams into it, and what that takes from the solver."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication
+from rich.console import Console
+from rich.table import Table
 
 from napari_dipr.errors import DiprError
-from napari_dipr.measurement import Measurement
+from napari_dipr.io.write import writable_folder, write_json
 from napari_dipr.ui.app import open_window
 from napari_dipr.ui.refine_panel import WRITTEN
 from napari_dipr.ui.workflow import Workflow
 
 GRIDS = ((1024, 1024), (128, 128, 128))
-RECIPE = "hio*1000000"
+RECIPE = "hio*1000000; no shrinkwrap"
 TICK = 0.005
 STROKES = 10
-SEED = 0
 PATIENCE = 60.0
 
 
@@ -31,65 +35,60 @@ def stalls(grids: Sequence[tuple[int, ...]] = GRIDS, seconds: float = 6.0) -> di
     -------
     dict
         ``cases``, each with the ``grid``; ``stall_ms_p95`` and ``stall_ms_max``, by how much ticks of a timer of 5 ms
-        came late; ``own_slot_ms_p95``, time in our own slot for an iterate, rendering apart; ``headless_it_s`` and
-        ``streaming_it_s``, iterations per second without a window and with it; ``stroke_ms_median``, from the brush to
-        the solver; ``stop_ms``, from Stop to the end; ``snapshots``, the iterates that were shown.
+        came late; ``own_slot_ms_p95``, time in a slot of ours that shows iterates, rendering apart;
+        ``headless_it_s`` and ``streaming_it_s``, iterations per second without a window and with it;
+        ``stroke_ms_median``, from the brush to the solver; ``stop_ms``, from Stop to the end; ``slots``, how often they
+        were timed.
     """
     return {"cases": [_case(grid, seconds) for grid in grids]}
 
 
+def report(console: Console, json_file: Path | None) -> None:
+    """Print what :func:`stalls` measures as a table, and write it as JSON where asked."""
+    if json_file is not None:
+        writable_folder(json_file.parent)
+    found = stalls()
+    table = Table("", *("×".join(map(str, case["grid"])) for case in found["cases"]))
+    for key in [key for key in found["cases"][0] if key != "grid"]:
+        table.add_row(key, *(f"{case[key]:.1f}" for case in found["cases"]))
+    console.print(table)
+    if json_file is not None:
+        write_json(json_file, found)
+
+
 def _case(grid: tuple[int, ...], seconds: float) -> dict[str, Any]:
-    measurement, inside = _ball(grid)
+    from napari_dipr.benchmarks.headless import ball
+
+    headless = _headless(grid)
+    measurement, inside = ball(grid)
     viewer, workflow = open_window()
     try:
+        for panel in (workflow.measurement, workflow.refine):
+            panel.memory.reset()
         workflow.session.use(measurement)
         workflow.session.show_support(inside, "a ball")
-        headless = _headless(measurement, inside, seconds / 2)
         found = _streaming(workflow, seconds)
     finally:
         viewer.close()
     return {"grid": list(grid), **found, "headless_it_s": headless}
 
 
-def _ball(grid: tuple[int, ...]) -> tuple[Measurement, NDArray[np.bool_]]:
-    """Return the measurement of a ball with some texture and phase, and where the ball is."""
-    radius = np.sqrt(sum((x - n / 2) ** 2 for x, n in zip(np.indices(grid), grid, strict=True)))
-    inside = radius < min(grid) / 6
-    texture = 1 + 0.3 * np.random.default_rng(SEED).random(grid)
-    x = inside * texture * np.exp(1j * np.cos(20 * radius / min(grid)))
-    power = np.abs(np.fft.fftshift(np.fft.fftn(x))) ** 2
-    return Measurement.of(power, zero_frequency="centre", name="ball"), inside
-
-
-def _headless(measurement: Measurement, inside: NDArray[np.bool_], seconds: float) -> float:
-    """Return the iterations per second of the same run in this thread, after a second to warm up."""
-    from napari_dipr.solvers.problem import Problem, as_support, random_start
-    from napari_dipr.solvers.recipe import Recipe
-    from napari_dipr.solvers.run import run
-
-    problem = Problem.of(measurement)
-    steps = run(problem, Recipe.parse(RECIPE), random_start(problem, as_support(inside, problem), SEED), interval=0.2)
-
-    def go_on_for(duration: float) -> tuple[int, float]:
-        iterate, until = next(steps), time.monotonic() + duration
-        while time.monotonic() < until:
-            iterate = next(steps)
-        return iterate.iteration, time.monotonic()
-
-    first, began = go_on_for(1.0)
-    last, ended = go_on_for(seconds)
-    steps.close()
-    return (last - first) / (ended - began)
+def _headless(grid: tuple[int, ...]) -> float:
+    """Return the iterations per second of the same run in a process of its own, as the command line has it."""
+    command = [sys.executable, "-m", "napari_dipr.benchmarks.headless", *map(str, grid)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def _streaming(workflow: Workflow, seconds: float) -> dict[str, Any]:
     session, run = workflow.session, workflow.session.refinement
     workflow.refine.algorithm.value, workflow.refine.text.value = WRITTEN, RECIPE
-    workflow.refine.shrink_wrap.value = False
     workflow.refine.bar.start.click()
     _until(lambda: run.snapshot is not None and run.snapshot.seconds > 1)
+    slots: list[float] = []
     first = run.snapshot
-    with _timed(run, "_arrived") as slots:
+    with _timed(run, "_arrived", slots), _timed(run, "_show_on", slots):
         _work_for(seconds)  # without the ticks, which disturb the solver
         last = run.snapshot
         with _ticking() as late:
@@ -117,7 +116,7 @@ def _streaming(workflow: Workflow, seconds: float) -> dict[str, Any]:
         "streaming_it_s": (last.iteration - first.iteration) / (last.seconds - first.seconds),
         "stroke_ms_median": 1e3 * float(np.median(strokes)),
         "stop_ms": 1e3 * stop,
-        "snapshots": len(shown),
+        "slots": len(shown),
     }
 
 
@@ -156,16 +155,15 @@ def _ticking() -> Iterator[list[float]]:
 
 
 @contextmanager
-def _timed(owner: Any, method: str) -> Iterator[list[float]]:
+def _timed(owner: Any, method: str, seconds: list[float]) -> Iterator[None]:
     """Collect the seconds that each call of an object's slot for iterates takes; 0 where it brought none."""
-    seconds: list[float] = []
     honest = getattr(owner, method)
 
-    def timed(mailbox: Any, snapshot: Any) -> None:
+    def timed(mailbox: Any, snapshot: Any, *others: Any) -> None:
         began = time.monotonic()
-        honest(mailbox, snapshot)
+        honest(mailbox, snapshot, *others)
         seconds.append(0.0 if snapshot is None else time.monotonic() - began)
 
     setattr(owner, method, timed)
-    yield seconds
+    yield
     delattr(owner, method)
