@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,29 @@ def test_the_losses_of_a_training_and_their_weights_are_read():
         ({"earlier": 1.5}, "less than or equal to 1"),
         ({"jacobian": -0.1}, "greater than or equal to 0"),
         ({"objects": "letters"}, "'fashion-mnist' or 'simulated'"),
+        ({"learning_rate": math.inf}, "finite number"),
+        ({"weight_decay": math.nan}, "finite number"),
+        ({"jacobian": math.inf}, "finite number"),
+        ({"losses": {"naive": math.inf}}, "finite number"),
+        ({"variety": {"texture": math.inf}}, "finite number"),
+        ({"flaws": {"radius": (1.0, math.inf)}}, "finite number"),
     ],
 )
 def test_a_training_that_means_nothing_is_refused(table, message):
     with pytest.raises(ValidationError, match=message):
         TrainingSpec(**TRAINING | table)
+
+
+@pytest.mark.parametrize(("grid", "most"), [((72, 72), 36), ((16, 24, 16), 8)])
+def test_a_missing_centre_that_hides_the_whole_pattern_is_refused(grid, most):
+    def described(**flaws):
+        network = {"grid": grid, "window": tuple(n // 2 for n in grid), "levels": 2}
+        return ModelSpec(model={"name": "x", "purpose": "x"}, network=network, training=TRAINING | {"flaws": flaws})
+
+    with pytest.raises(ValidationError, match=rf"radius is up to {most} pixels, .*; take less than {most}"):
+        described(radius=(1.0, most))
+    assert described(radius=(1.0, most - 0.5)).training.flaws.radius == (1.0, most - 0.5)
+    assert described(radius=(1.0, most), hidden=0).training.flaws.hidden == 0
 
 
 def test_the_example_of_the_guide_is_a_model():

@@ -81,6 +81,22 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(config, tmp_path, 
         torch.testing.assert_close(found[key], value, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize(("old", "new", "key"), [("[51, 25.5]", "[51, 20]", "sigmas"), ("= 7", "= 8", "seed")])
+def test_another_training_of_denoisers_is_not_resumed(config, tmp_path, old, new, key):
+    config.write_text(TOML.replace("steps = 60", "steps = 4"))
+    train(config, tmp_path / "runs", device="cpu")
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(ModelError, match=rf"cannot be resumed, it is another: [a-z]*\.{key} \(there"):
+        train(config, tmp_path / "runs", device="cpu", resume=True)
+
+
+def test_a_training_of_denoisers_that_diverges_writes_nothing(config, tmp_path):
+    config.write_text(TOML.replace("learning_rate = 1e-2", "learning_rate = 1e30"))
+    with pytest.raises(ModelError, match="diverged"):
+        train(config, tmp_path / "runs", device="cpu")
+    assert not (config.parent / "weights.safetensors").exists()
+
+
 @pytest.mark.parametrize("change", [("sigmas = [51, 25.5]", "sigmas = []"), ("width = 8", "width = 8\nheight = 3")])
 def test_a_file_that_does_not_describe_denoisers_is_refused(config, tmp_path, change):
     config.write_text(TOML.replace(*change))

@@ -17,7 +17,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkSpec(_Table):
@@ -79,7 +79,11 @@ class About(_Table):
 class ProposalDefaults(_Table):
     """The ``[proposal]`` table: how the network is asked, and how the support follows from its amplitude."""
 
-    mirrors: bool = Field(False, description="whether it sees the pattern's mirror images too; the best answer is kept")
+    mirrors: bool = Field(
+        False,
+        description="whether the best of its answers to the pattern and its mirror images is kept; without it the "
+        "answer to the pattern itself is, and the others only tell how far all agree",
+    )
     median: Literal[1, 3, 5, 7, 9] = Field(1, description="side of the median filter, pixels; 1 for none")
     sigma: float = Field(0.7, ge=0, le=5, description="standard deviation of the smoothing, pixels")
     level: float = Field(
@@ -212,6 +216,16 @@ class ModelSpec(_Document):
     network: NetworkSpec
     proposal: ProposalDefaults = ProposalDefaults()
     training: TrainingSpec
+
+    @model_validator(mode="after")
+    def _something_is_seen(self) -> "ModelSpec":
+        flaws, half = self.training.flaws, min(self.network.grid) / 2
+        if flaws is not None and flaws.hidden and flaws.radius[1] >= half:
+            raise ValueError(
+                f"training.flaws.radius is up to {flaws.radius[1]:g} pixels, which hides the pattern of "
+                f"{self.network.grid} pixels from edge to edge; take less than {half:g}"
+            )
+        return self
 
 
 class Strengths(_Table):

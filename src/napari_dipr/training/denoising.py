@@ -24,7 +24,8 @@ class Denoising(Task):
     network: Denoisers
 
     def __init__(self, spec: DenoisersSpec, draw: Draw) -> None:
-        super().__init__(spec.denoisers.name, spec.training, draw)
+        config = spec.model_dump(mode="json", exclude={"denoisers": {"purpose"}})
+        super().__init__(spec.denoisers.name, spec.training, draw, config)
         self.network = spec.denoisers.build()
 
     def training_step(self, step: int, batch_index: int) -> Tensor:
@@ -36,9 +37,7 @@ class Denoising(Task):
         for strength, denoiser in zip(self.network.strengths, self.network.networks, strict=True):
             noise = torch.randn(parts.shape, generator=generator, device=self.device)
             errors.append((denoiser(parts + strength * noise) - parts).square().mean() / strength**2)
-        loss = torch.stack(errors).sum()
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        return self.sound(torch.stack(errors).sum())
 
     @torch.inference_mode()
     def figures(self) -> dict[str, Any]:

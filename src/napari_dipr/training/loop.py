@@ -27,7 +27,7 @@ from napari_dipr.training.denoising import Denoising
 from napari_dipr.training.losses import LOSSES, jacobian
 from napari_dipr.training.objects import Draw, placed_images, source, unseen_objects
 from napari_dipr.training.patterns import flawed, measure
-from napari_dipr.training.task import Task
+from napari_dipr.training.task import Task, differences
 
 # Steps between two checkpoints, and between two lines of the loss curve.
 CHECKPOINT_EVERY = 500
@@ -53,7 +53,10 @@ class Training(Task):
     network: Unrolled
 
     def __init__(self, spec: ModelSpec, draw: Draw) -> None:
-        super().__init__(spec.model.name, spec.training, draw)
+        # What it is called for and how its answers are used may change.
+        super().__init__(
+            spec.model.name, spec.training, draw, spec.model_dump(mode="json", include={"network", "training"})
+        )
         self.spec, self.network = spec, spec.network.build()
         self.start_sha256: str | None = None
 
@@ -67,9 +70,14 @@ class Training(Task):
         """
         ours = self.spec.network
         # Iterations have no weights.
-        theirs = describe_model(model).network.model_copy(update={"iterations": ours.iterations})
-        if theirs != ours:
-            raise ModelError(f"A training cannot begin with {model}: its network is {theirs}, this one's {ours}.")
+        theirs, these = (
+            network.model_dump(exclude={"iterations"}) for network in (describe_model(model).network, ours)
+        )
+        if differing := differences(theirs, these):
+            raise ModelError(
+                f"The training cannot begin with {model}, whose network is another: {differing}. Describe the same "
+                "network, or leave start out."
+            )
         self.network.load_state_dict(load_model(model).state_dict())
         self.start_sha256 = trained(model)["sha256"]
 
@@ -106,8 +114,7 @@ class Training(Task):
             term = jacobian(found[-1] / self.network.rms(batch.intensities), features, generator).mean()
             self.log("jacobian", term)
             loss = loss + t.jacobian * term
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        return self.sound(loss)
 
     def figures(self) -> dict[str, Any]:
         """Return the mean nmse of plain answers to test objects, and how many there are."""
@@ -138,7 +145,7 @@ def train(
         Folder for checkpoints and logs; a folder of the model's name is made in it. The loss curve is its
         ``metrics.csv`` and, for TensorBoard, its ``events`` file; a resumed training writes its part to ``from-STEP``.
     resume
-        Go on from the last checkpoint there, if there is one.
+        Go on from the last checkpoint there, if there is one; it must be one of this training.
     images
         Folder with FashionMNIST's files, see :func:`~napari_dipr.training.objects.fashion_mnist`.
     device
@@ -156,18 +163,18 @@ def train(
     Raises
     ------
     DiprError
-        If the file does not describe a model, there is no such device, there are no images, or the model to begin with
-        has another network.
+        If the file does not describe a model, there is no such device, there are no images, the model to begin with
+        has another network, the checkpoint is damaged or of another training, or the training diverges.
     """
     place = find_device(device)
     _enough(place, devices)
     task = _task(config, images)
     folder, schedule = runs / task.name, task.schedule
     data = Steps(schedule.steps)
+    task.config["devices"] = devices * nodes  # each takes batches of its own
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.is_file():
-        # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
-        data.first = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        data.first = _steps_done(last, task)
     elif isinstance(task, Training) and task.spec.training.start is not None:
         task.begin_with(task.spec.training.start)
     part = f"from-{data.first}" if data.first else ""
@@ -214,6 +221,26 @@ def _task(config: Path, images: Path | None) -> Task:
     return Training(spec, source(spec, images))
 
 
+def _steps_done(last: Path, task: Task) -> int:
+    """Return how many steps a checkpoint has; refuse one that is damaged or of another training."""
+    afresh = "Train without --resume to begin anew."
+    try:
+        # These are our own checkpoints of plain tensors and numbers; nothing else is allowed in.
+        checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+        steps, config = int(checkpoint["global_step"]), checkpoint.get("config")
+    except Exception as error:  # what is damaged can fail anyhow
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(f"The checkpoint {last} is damaged ({why}). {afresh}") from error
+    if config is None:
+        raise ModelError(f"The checkpoint {last} does not say what it is a training of. {afresh}")
+    if differing := differences(config, task.config):
+        raise ModelError(
+            f"The training in {last.parent.parent} cannot be resumed, it is another: {differing}. Put this back in the "
+            "file, or give other --runs to keep both, or train without --resume to begin anew."
+        )
+    return steps
+
+
 def _enough(place: torch.device, devices: int) -> None:
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(place.type, devices) if place.index is None else 1
     if devices > there:
@@ -225,10 +252,11 @@ def _save(task: Task, folder: Path, steps: int, devices: int) -> None:
         key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for key, value in task.network.state_dict().items()
     }
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise task.diverged("its weights are not finite, or beyond float16, at the end")
     content = save_safetensors(weights)
     task.network.load_state_dict(weights)  # tested as they are shipped: rounded
     figures = task.figures()
-    (folder / WEIGHTS).write_bytes(content)
     outcome = {
         "sha256": hashlib.sha256(content).hexdigest(),
         **figures,
@@ -239,4 +267,9 @@ def _save(task: Task, folder: Path, steps: int, devices: int) -> None:
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }
-    (folder / "trained.json").write_text(json.dumps(outcome, indent=2) + "\n")
+    try:
+        record = json.dumps(outcome, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise task.diverged(f"its figures are not finite: {figures}") from error
+    (folder / WEIGHTS).write_bytes(content)
+    (folder / "trained.json").write_text(record + "\n")
