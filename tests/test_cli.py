@@ -377,6 +377,7 @@ def test_refusals_of_input(tmp_path, crystal):
     assert "No intensity reaches" in refused("reconstruct", data, "--threshold", 1e9, *out)
     assert "no truth" in refused("reconstruct", data, "--truth", crystal / "empty.npy", *out)
     assert "no model called 'none'" in refused("reconstruct", data, "--model", "none", *out)
+    assert "dncnn-fashion are denoisers" in refused("reconstruct", data, "--model", "dncnn-fashion", *out)
     assert "not understood" in refused("reconstruct", data, "--recipe", "magic*3", *out)
     assert "leave out" in refused("reconstruct", data, "--recipe", "hio*3", "--iterations", 4, *out)
     assert "no device 'abacus'" in refused("reconstruct", data, "--device", "abacus", *out)
@@ -401,6 +402,15 @@ def test_bad_usage(tmp_path):
     refused("reconstruct", "sample:fashion-0", "--around", "here", *out, code=2)
     refused("reconstruct", "sample:fashion-0", "--frame", -1, *out, code=2)
     refused("dance", code=2)
+
+
+def test_a_training_that_cannot_be_is_told_in_one_line(tmp_path):
+    pytest.importorskip("lightning")
+    assert "is a folder. Give the path of the model.toml" in refused("train", tmp_path)
+    (tmp_path / "model.toml").write_text("[model]\nname = 'x'\npurposes = 'y'\n")
+    assert "model: there is no purposes; the keys are name, purpose, rank, resampled" in refused(
+        "train", tmp_path / "model.toml"
+    )
 
 
 def test_a_full_memory_is_told(tmp_path, monkeypatch):

@@ -335,31 +335,28 @@ def models(
         from napari_dipr.io.read import read
 
         measurement = _prepared(read(input, key=key, frame=frame), threshold, crop, around)
-    likeliest = measurement and zoo.fitting_model(measurement)
+    listed, likeliest = zoo.at_hand(measurement), measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("model", "nmse", "for"):
+    for heading in ("model", "nmse", "on", "for"):
         table.add_column(heading)
-    listed = []
-    for name in zoo.model_names():
-        try:
-            spec, record = zoo.describe_model(name), zoo.trained(name)
-        except DiprError as error:
-            table.add_row(f"[bold]{escape(name)}[/]", "–", escape(str(error)))
-            continue
-        words = spec.model.purpose
-        if measurement is not None:
-            words += f"\n{zoo.misfit(measurement, spec) or zoo.fit(measurement, spec)}"
-        nmse = record.get("nmse")
-        listed.append({"name": name, "purpose": words, "grid": spec.network.grid, **record})
-        shown = "–" if nmse is None else f"{nmse:.3f}"
-        table.add_row(f"[bold]{name}[/]" + (" ←" if name == likeliest else ""), shown, escape(words))
+    for model in listed:
+        name, nmse = model["name"], model.get("nmse")
+        words = escape(model.get("purpose", "")) if "error" not in model else f"[red]{escape(model['error'])}[/]"
+        figure = ("–", "") if nmse is None else (f"{nmse:.3f}", f"{model['objects']} {len(model['grid'])}-D")
+        table.add_row(f"[bold]{escape(name)}[/]" + (" ←" if name == likeliest else ""), *figure, words)
     if json:
         import json as encoder
 
         print(encoder.dumps(listed, indent=2))  # noqa: T201
         return
     Console(highlight=False).print(table)
-    console.print("nmse: of plain answers to unseen clean objects; napari-dipr benchmark models has all figures.")
+    console.print(
+        "nmse: of the answers to unseen clean objects, each model's own kind: not comparable between kinds. "
+        "napari-dipr benchmark models has all figures."
+    )
+    for model in listed:
+        if Path(model["folder"]).parent in zoo.own_folders():
+            console.print(f"{escape(model['name'])} is the one in {escape(model['folder'])}.")
     for folder in zoo.empty_folders():
         console.print(f"{zoo.VARIABLE} names {escape(str(folder))}, where there is no folder of a trained model.")
 

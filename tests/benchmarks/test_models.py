@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -6,10 +7,12 @@ import torch
 from typer.testing import CliRunner
 
 from napari_dipr.benchmarks import models as benchmark
+from napari_dipr.benchmarks.cli import _listed
 from napari_dipr.benchmarks.models import test_batch as batch_for  # pytest would take it for a test
 from napari_dipr.benchmarks.models import true_support
 from napari_dipr.cli import app
 from napari_dipr.errors import ModelError
+from napari_dipr.networks import zoo
 from napari_dipr.networks.spec import About, ModelSpec, NetworkSpec, TrainingSpec
 from napari_dipr.networks.zoo import model_names
 
@@ -104,6 +107,34 @@ def test_a_measurement_is_prepared_before_it_is_said_how_the_models_fit(tmp_path
     listed = json.loads(CliRunner().invoke(app, ["models", *arguments]).stdout)
     words = next(model["purpose"] for model in listed if model["name"] == "unrolled-objects-2d")
     assert "this measurement's 64 × 64 pixels are brought to its 72 × 72" in words
+
+
+def test_a_model_of_ones_own_is_listed_with_its_folder_and_what_is_wrong_with_it(tmp_path, monkeypatch):
+    shutil.copytree(zoo.find_model("passive-fashion"), tmp_path / "passive-fashion")
+    monkeypatch.setenv("NAPARI_DIPR_MODELS", str(tmp_path))
+    said = CliRunner().invoke(app, ["models"])
+    assert f"passive-fashion is the one in {tmp_path / 'passive-fashion'}." in said.stderr
+    assert said.stderr.count("is the one in") == 1
+    assert "fashion-mnist 2-D" in " ".join(said.stdout.split())
+    (tmp_path / "passive-fashion" / "weights.safetensors").write_bytes(b"others")
+    listed = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    assert {model["name"]: "error" in model for model in listed} == {
+        name: name == "passive-fashion" for name in model_names()
+    }
+
+
+@pytest.mark.parametrize("names", [",", " "])
+def test_no_name_at_all_is_refused_and_a_comma_too_many_is_not(names):
+    refused = CliRunner().invoke(app, ["benchmark", "models", "--models", names])
+    assert refused.exit_code == 1
+    assert "names nothing" in refused.output
+    assert _listed("passive, hio,,") == ["passive", "hio"]
+
+
+def test_denoisers_are_refused(tmp_path):
+    refused = CliRunner().invoke(app, ["benchmark", "models", "--models", "dncnn-fashion"])
+    assert refused.exit_code == 1
+    assert "dncnn-fashion are denoisers" in refused.output
 
 
 def test_a_folder_without_models_is_told(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ TRAINING = {
         ({"projections": -1}, "greater than or equal to 0"),
         ({"projections": 9}, "less than or equal to 8"),
         ({"output": "real"}, "'non-negative' or 'complex'"),
-        ({"depth": 3}, "Extra inputs are not permitted"),
+        ({"depth": 3}, r"there is no depth; the keys are grid, window, .*, output"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(table, message):

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from safetensors.torch import save
 
 from napari_dipr.errors import ModelError
 from napari_dipr.measurement import Measurement, simulate
-from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
 from napari_dipr.networks.zoo import (
+    at_hand,
+    check_name,
     describe_model,
     find_model,
     fitting_model,
@@ -25,6 +28,13 @@ from napari_dipr.networks.zoo import (
 def replace_weights(models, content):
     (models / "tiny" / "weights.safetensors").write_bytes(content)
     (models / "tiny" / "trained.json").write_text(json.dumps({"sha256": hashlib.sha256(content).hexdigest()}))
+
+
+def copy(models, name):
+    """Put the model there under another name, too."""
+    shutil.copytree(models / "tiny", models / name)
+    path = models / name / "model.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('name = "tiny"', f'name = "{name}"'), encoding="utf-8")
 
 
 def measurement(side):
@@ -75,7 +85,7 @@ def test_weights_that_were_tampered_with_are_refused(models):
 def test_weights_without_a_checksum_are_refused(models, record):
     path = models / "tiny" / "trained.json"
     path.unlink() if record is None else path.write_text(record)
-    with pytest.raises(ModelError, match=r"trained\.json does not give the weights' checksum"):
+    with pytest.raises(ModelError, match=r"trained\.json does not give the weights' checksum\. .*train the model anew"):
         load_model("tiny")
 
 
@@ -89,8 +99,10 @@ def test_weights_of_something_else_are_refused(models, content):
 def test_weights_of_another_width_are_refused(models):
     text = (models / "tiny" / "model.toml").read_text(encoding="utf-8")
     (models / "tiny" / "model.toml").write_text(text.replace("width = 4", "width = 8"), encoding="utf-8")
-    with pytest.raises(ModelError, match="do not fit"):
+    with pytest.raises(ModelError, match=r"do not fit .*\(size mismatch for .*\)\. Is it the one") as caught:
         load_model("tiny")
+    assert str(caught.value).count("size mismatch") == 1
+    assert len(str(caught.value)) < 350
 
 
 @pytest.mark.parametrize(
@@ -98,11 +110,15 @@ def test_weights_of_another_width_are_refused(models):
     [
         ("width = 4", "width = ", "does not describe a model: Invalid"),
         ("width = 4", "width = 1", r"network\.width: .*greater than or equal to 4 \(got 1\)"),
-        ("width = 4", "colour = 4", r"network\.colour: Extra inputs are not permitted\.$"),
+        (
+            "width = 4",
+            "colour = 4",
+            r"network: there is no colour; the keys are grid, window, .*, output\.$",
+        ),
         ("batch_size = 2\n", "", r"training\.batch_size: Field required\.$"),
         ("median = 3", "median = 2", r"proposal\.median: .*1, 3, 5, 7 or 9 \(got 2\)"),
         ("[18, 18]", "[17, 18]", r"network: the grid .* must be one whole multiple of the window \(17, 18\)\.$"),
-        ("[model]", "[about]", "model: Field required"),
+        ("[model]", "[about]", r"the whole: there is no about; the keys are model, network, proposal, training\.$"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused_with_the_field(models, old, new, message):
@@ -118,7 +134,7 @@ def test_a_description_that_does_not_fit_is_refused_with_the_field(models, old, 
 def test_a_description_that_is_not_there_or_not_text_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"There is no .*model\.toml"):
         ModelSpec.read(tmp_path / "model.toml")
-    with pytest.raises(ModelError, match="does not describe a model"):
+    with pytest.raises(ModelError, match=r"is a folder\. Give the path of the model\.toml"):
         ModelSpec.read(tmp_path)
     (tmp_path / "model.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ModelError, match="does not describe a model"):
@@ -166,7 +182,7 @@ def test_the_asymmetry_is_that_of_pairs_which_were_both_measured(shape):
 
 
 def test_the_likeliest_model_has_the_lowest_rank_of_those_that_fit(models):
-    shutil.copytree(models / "tiny", models / "a-late-one")
+    copy(models, "a-late-one")
     assert fitting_model(measurement(36)) == "a-late-one"
     write(models, purpose='purpose = "x"\nrank = 2')
     assert fitting_model(measurement(36)) == "tiny"
@@ -176,7 +192,9 @@ def test_the_likeliest_model_has_the_lowest_rank_of_those_that_fit(models):
 
 def test_models_of_ones_own_are_found_by_folder_and_by_path(models, tmp_path, monkeypatch):
     own = tmp_path / "own"
-    shutil.move(models / "tiny", own / "mine")
+    copy(models, "mine")
+    shutil.rmtree(models / "tiny")
+    shutil.move(models / "mine", own / "mine")
     assert model_names() == ()
     assert find_model(str(own / "mine")) == own / "mine"
     monkeypatch.setenv("NAPARI_DIPR_MODELS", os.pathsep.join((str(tmp_path / "nowhere"), str(own))))
@@ -185,9 +203,61 @@ def test_models_of_ones_own_are_found_by_folder_and_by_path(models, tmp_path, mo
     load_model("mine")
 
 
+def test_of_two_models_of_one_name_a_persons_own_is_meant(models, tmp_path, monkeypatch):
+    shutil.copytree(models / "tiny", tmp_path / "own" / "tiny")
+    assert find_model("tiny") == models / "tiny"
+    monkeypatch.setenv("NAPARI_DIPR_MODELS", str(tmp_path / "own"))
+    assert find_model("tiny") == tmp_path / "own" / "tiny"
+    assert model_names() == ("tiny",)
+    assert [row["folder"] for row in at_hand()] == [str(tmp_path / "own" / "tiny")]
+
+
+def test_a_model_is_named_by_its_path_whatever_the_working_folder(models, monkeypatch):
+    monkeypatch.chdir(models)
+    assert describe_model("./../" + models.name + "/tiny").model.name == "tiny"
+
+
+def test_a_model_that_is_called_otherwise_than_its_folder_is_refused(models):
+    (models / "tiny").rename(models / "large")
+    for asked in (describe_model, load_model):
+        with pytest.raises(ModelError, match=r"is called 'tiny', its folder 'large'\. Rename the one or the other"):
+            asked("large")
+    assert fitting_model(measurement(36)) is None
+
+
+def test_denoisers_are_no_network_that_proposes(models):
+    copy(models, "noiseless")
+    (models / "noiseless" / "model.toml").rename(models / "noiseless" / "denoisers.toml")
+    for asked in (describe_model, load_model):
+        with pytest.raises(ModelError, match=r"noiseless are denoisers, which propose no object\. .* at hand: tiny"):
+            asked("noiseless")
+
+
+def test_the_models_are_listed_with_what_is_wrong_with_them(models):
+    copy(models, "broken")
+    (models / "broken" / "weights.safetensors").write_bytes(b"others")
+    copy(models, "torn")
+    (models / "torn" / "model.toml").write_text("[model", encoding="utf-8")
+    broken, tiny, torn = at_hand(measurement(40))
+    assert "not the ones its card speaks of" in broken["error"]
+    assert "does not describe a model" in torn["error"]
+    assert "error" not in tiny
+    assert tiny["objects"] == "fashion-mnist"
+    assert "40 × 40 pixels are brought to its 36 × 36" in tiny["purpose"]
+    assert len(tiny["sha256"]) == 64
+
+
+@pytest.mark.parametrize("path", Path(__file__).parents[2].glob("*/*/*.toml"), ids=lambda path: path.parent.name)
+def test_what_is_shipped_is_called_as_its_folder_is(path):
+    if path.name == "denoisers.toml":
+        check_name(path.parent, DenoisersSpec.read(path).denoisers.name)
+    else:
+        check_name(path.parent, ModelSpec.read(path).model.name)
+
+
 @pytest.mark.parametrize(("file", "content"), [("model.toml", b"[model"), ("weights.safetensors", b"others")])
 def test_a_model_that_cannot_be_used_does_not_bar_the_others(models, file, content):
-    shutil.copytree(models / "tiny", models / "a-broken-one")
+    copy(models, "a-broken-one")
     (models / "a-broken-one" / file).write_bytes(content)
     assert fitting_model(measurement(36)) == "tiny"
 

@@ -147,8 +147,8 @@ def test_several_devices_take_batches_of_their_own_and_write_one_model(tmp_path)
 def test_a_training_can_begin_with_the_weights_of_another_model(config, tmp_path):
     first = train(config, tmp_path / "runs", device="cpu")
     record = json.loads((config.parent / "trained.json").read_text())
-    further = tmp_path / "further" / "model.toml"
-    further.parent.mkdir()
+    further = tmp_path / "further" / "tiny" / "model.toml"
+    further.parent.mkdir(parents=True)
     toml = TOML.replace("batch_size", f'start = "{config.parent.as_posix()}"\nbatch_size')
     # A rate so low that nothing is learnt.
     further.write_text(toml.replace("learning_rate = 1e-2", "learning_rate = 1e-12"))
@@ -159,6 +159,15 @@ def test_a_training_can_begin_with_the_weights_of_another_model(config, tmp_path
     further.write_text(toml.replace("width = 4", "width = 8"))
     with pytest.raises(ModelError, match=r"cannot begin with .* is another: width \(there 4, here 8\)\."):
         train(further, tmp_path / "runs-2", device="cpu")
+
+
+def test_a_model_of_another_name_than_its_folders_is_refused_before_it_is_trained(config, tmp_path, monkeypatch):
+    config.write_text(TOML.replace('name = "tiny"', 'name = "large"'))
+    for path in (config, Path("model.toml")):
+        monkeypatch.chdir(config.parent)
+        with pytest.raises(ModelError, match="is called 'large', its folder 'tiny'"):
+            train(path, tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("device", "there"), [("cuda:0", 1), ("mps", 1), ("cuda", 2)])

@@ -162,7 +162,7 @@ def _affordable(variant: Variant, seconds: float) -> int:
     spent = []
     for steps in TIMED:
         with TemporaryDirectory() as trial:
-            config = Path(trial) / "model.toml"
+            config = writable_folder(Path(trial) / "timed") / "model.toml"
             config.write_text(variant.toml("timed", steps))
             began = process_time()
             train(config, Path(trial), device="cpu")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from napari_dipr.benchmarks import tables
+from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
 JsonFile = Annotated[
@@ -37,7 +38,10 @@ def _writable(json_file: Path | None, figure: Path | None = None) -> None:
 
 
 def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",")]
+    listed = [stripped for name in names.split(",") if (stripped := name.strip())]
+    if not listed:
+        raise DiprError(f"{names!r} names nothing. Give names with commas between them.")
+    return listed
 
 
 @app.command()

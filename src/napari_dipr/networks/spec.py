@@ -3,7 +3,7 @@
 import math
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,14 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, table: Any) -> Any:
+        unknown = [str(key) for key in table if key not in cls.model_fields] if isinstance(table, dict) else []
+        if unknown:
+            raise ValueError(f"there is no {', '.join(unknown)}; the keys are {', '.join(cls.model_fields)}")
+        return table
 
 
 class NetworkSpec(_Table):
@@ -199,6 +207,8 @@ class _Document(_Table):
         ModelError
             If there is none or it does not say what it should.
         """
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder. Give the path of the model.toml or denoisers.toml in it.")
         try:
             return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:

@@ -1,8 +1,8 @@
 """The models at hand: find, read and load the folders of ``models/``.
 
-A model is a folder: ``model.toml`` (what it is and how it is trained), ``weights.safetensors``, ``trained.json`` (the
-weights' checksum and how the training went) and ``README.md`` (its card). Denoisers have a ``denoisers.toml`` instead:
-they propose nothing, and are in no list.
+A model is a folder of its name: ``model.toml`` (what it is and how it is trained), ``weights.safetensors``,
+``trained.json`` (the weights' checksum and how the training went) and ``README.md`` (its card). Denoisers have a
+``denoisers.toml`` instead: they propose nothing, and are in no list.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -38,15 +39,14 @@ MODEL, DENOISERS = "model.toml", "denoisers.toml"
 ASYMMETRY = 0.02
 
 
-def folders() -> tuple[Path, ...]:
-    """Return where models are looked for: the shipped ones, then those that ``NAPARI_DIPR_MODELS`` names."""
-    own = os.environ.get(VARIABLE, "")
-    return FOLDERS + tuple(Path(part).expanduser() for part in own.split(os.pathsep) if part)
+def own_folders() -> tuple[Path, ...]:
+    """Return the folders of models that ``NAPARI_DIPR_MODELS`` names."""
+    return tuple(Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part)
 
 
 def empty_folders() -> tuple[Path, ...]:
     """Return those of the folders that ``NAPARI_DIPR_MODELS`` names in which there is no model."""
-    return tuple(folder for folder in folders()[len(FOLDERS) :] if not any(folder.glob(f"*/{WEIGHTS}")))
+    return tuple(folder for folder in own_folders() if not any(folder.glob(f"*/{WEIGHTS}")))
 
 
 def model_names() -> tuple[str, ...]:
@@ -55,11 +55,14 @@ def model_names() -> tuple[str, ...]:
 
 
 def _trained() -> Iterator[Path]:
-    return (path.parent for folder in folders() for path in folder.glob(f"*/{WEIGHTS}"))
+    # A person's own go first: of two models of one name, theirs is meant.
+    return (path.parent for folder in (*own_folders(), *FOLDERS) for path in folder.glob(f"*/{WEIGHTS}"))
 
 
 def find_model(name: str) -> Path:
     """Return the folder of a model, or of denoisers, by its name or by its path.
+
+    Of several of one name, that in a folder which ``NAPARI_DIPR_MODELS`` names is returned.
 
     Raises
     ------
@@ -80,8 +83,36 @@ def find_model(name: str) -> Path:
 
 
 def describe_model(name: str) -> ModelSpec:
-    """Return what a model is, without loading its weights."""
-    return ModelSpec.read(find_model(name) / MODEL)
+    """Return what a model is, without loading its weights.
+
+    Raises
+    ------
+    ModelError
+        If there is none, it cannot be read, or it is called otherwise than its folder.
+    """
+    folder = find_model(name)
+    if (folder / DENOISERS).is_file():
+        raise ModelError(
+            f"{name} are denoisers, which propose no object. The models at hand: {', '.join(model_names()) or 'none'}."
+        )
+    spec = ModelSpec.read(folder / MODEL)
+    check_name(folder, spec.model.name)
+    return spec
+
+
+def check_name(folder: Path, name: str) -> None:
+    """Refuse a model that is called otherwise than its folder, which is what it is found by.
+
+    Raises
+    ------
+    ModelError
+        If it is.
+    """
+    if folder.absolute().name != name:
+        raise ModelError(
+            f"The model in {folder} is called {name!r}, its folder {folder.absolute().name!r}. Rename the one or the "
+            "other: they must be equal."
+        )
 
 
 def misfit(measurement: Measurement, spec: ModelSpec) -> str | None:
@@ -119,7 +150,7 @@ def fitting_model(measurement: Measurement) -> str | None:
                 fits.append((spec.model.rank, name))
     for _, name in sorted(fits):
         with suppress(ModelError, OSError):
-            _check(name, (find_model(name) / WEIGHTS).read_bytes())
+            _checked_weights(name)
             return name
     return None
 
@@ -145,17 +176,47 @@ def trained(name: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _check(name: str, weights: bytes) -> None:
-    """Refuse weights that are not those that the model's ``trained.json`` names."""
-    expected = trained(name).get("sha256")
+def _checked_weights(name: str) -> bytes:
+    """Return a model's weights; refuse those that are not the ones that its ``trained.json`` names."""
+    weights, expected = (find_model(name) / WEIGHTS).read_bytes(), trained(name).get("sha256")
     if not isinstance(expected, str):
-        raise ModelError(f"{find_model(name) / 'trained.json'} does not give the weights' checksum.")
+        raise ModelError(
+            f"{find_model(name) / 'trained.json'} does not give the weights' checksum. Put the file that was written "
+            "with the weights beside them; or install the package again, or train the model anew."
+        )
     found = hashlib.sha256(weights).hexdigest()
     if found != expected:
         raise ModelError(
             f"The weights of {name!r} are not the ones its card speaks of: SHA-256 {found[:12]}…, expected "
             f"{expected[:12]}…. Install the package again, or train the model anew."
         )
+    return weights
+
+
+def at_hand(measurement: Measurement | None = None) -> list[dict[str, Any]]:
+    """Describe every model that is there, for people to choose from.
+
+    Returns
+    -------
+    list
+        Of each ``name`` and ``folder``; where it can be used ``purpose`` (with a measurement, also how that fits),
+        ``objects`` and ``grid`` and what its ``trained.json`` says; else ``error``, what is wrong with it.
+    """
+    listed = []
+    for name in model_names():
+        row: dict[str, Any] = {"name": name, "folder": str(find_model(name))}
+        try:
+            spec = describe_model(name)
+            _checked_weights(name)
+        except (ModelError, OSError) as error:
+            listed.append({**row, "error": str(error)})
+            continue
+        words = spec.model.purpose
+        if measurement is not None:
+            words += f"\n{misfit(measurement, spec) or fit(measurement, spec)}"
+        about = {"purpose": words, "objects": spec.training.objects, "grid": spec.network.grid}
+        listed.append({**row, **about, **trained(name)})
+    return listed
 
 
 def _sides(grid: tuple[int, ...]) -> str:
@@ -177,7 +238,9 @@ def load_model(name: str, device: str = "cpu") -> "Unrolled":
 @lru_cache(maxsize=1)
 def load_denoisers(name: str, device: str = "cpu") -> "Denoisers":
     """Load denoisers for use on a device; see :func:`load_model`."""
-    spec = DenoisersSpec.read(find_model(name) / DENOISERS)
+    folder = find_model(name)
+    spec = DenoisersSpec.read(folder / DENOISERS)
+    check_name(folder, spec.denoisers.name)
     return _loaded(name, DENOISERS, spec.denoisers.build()).to(device)
 
 
@@ -185,10 +248,14 @@ def _loaded(name: str, description: str, network: Network) -> Network:
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    content = (find_model(name) / WEIGHTS).read_bytes()
-    _check(name, content)
+    content = _checked_weights(name)
     try:
         network.load_state_dict({key: value.float() for key, value in load_safetensors(content).items()})
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"The weights of {name!r} do not fit the network in its {description}: {error}") from error
+        # torch says it for every one of the weights: the first is enough.
+        first = shorten(([*str(error).splitlines()[1:2], str(error)])[0].strip(), 200, placeholder=" …")
+        raise ModelError(
+            f"The weights of {name!r} do not fit the network in its {description} ({first}). Is it the one that they "
+            "were trained with?"
+        ) from error
     return network.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from napari_dipr.errors import DeviceError, ModelError
 from napari_dipr.networks.propose import predict
 from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
 from napari_dipr.networks.unrolled import Unrolled
-from napari_dipr.networks.zoo import DENOISERS, WEIGHTS, describe_model, load_model, trained
+from napari_dipr.networks.zoo import DENOISERS, WEIGHTS, check_name, describe_model, load_model, trained
 from napari_dipr.physics.fourier import embed_window
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.training.denoising import Denoising
@@ -163,8 +163,9 @@ def train(
     Raises
     ------
     DiprError
-        If the file does not describe a model, there is no such device, there are no images, the model to begin with
-        has another network, the checkpoint is damaged or of another training, or the training diverges.
+        If the file does not describe a model of its folder's name, there is no such device, there are no images, the
+        model to begin with has another network, the checkpoint is damaged or of another training, or the training
+        diverges.
     """
     place = find_device(device)
     _enough(place, devices)
@@ -215,6 +216,7 @@ def train(
 
 def _task(config: Path, images: Path | None) -> Task:
     spec = DenoisersSpec.read(config) if config.name == DENOISERS else ModelSpec.read(config)
+    check_name(config.parent, (spec.denoisers if isinstance(spec, DenoisersSpec) else spec.model).name)
     lightning.seed_everything(spec.training.seed, verbose=False)
     if isinstance(spec, DenoisersSpec):
         return Denoising(spec, placed_images(spec.training, images))
