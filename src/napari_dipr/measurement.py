@@ -138,7 +138,7 @@ class Measurement:
         if (bad & mask).any():
             raise MeasurementError(
                 f"{int((bad & mask).sum())} pixels are NaN, infinite or negative, which no {kind} can be. Mask them as "
-                "unmeasured, or set them to 0."
+                "unmeasured (in Python with measured=), or set them to 0."
             )
         if not mask.any():
             raise MeasurementError("The mask leaves no measured pixel. Is its polarity right? True means measured.")

@@ -67,8 +67,9 @@ def test_the_faint_rim_of_a_soft_object_is_not_counted():
 def test_the_network_for_any_object_proposes_what_refinement_needs():
     row = benchmark.models(24, ["unrolled-objects-2d"], device="cpu")["models"]["unrolled-objects-2d"]
     assert set(row) == KEYS
-    assert row["nmse_mean"] < 0.25
-    assert row["support_iou"] > 0.65
+    # Measured: .0160 and .904.
+    assert row["nmse_mean"] < 0.025
+    assert row["support_iou"] > 0.88
     # HIO makes far more of the proposal than the network alone, and no less than of the exact support.
     assert row["refined_nmse_mean"] < 0.5 * row["nmse_mean"]
     assert row["refined_solved"] >= row["exact_support_solved"] - 0.1

@@ -116,7 +116,6 @@ def test_the_first_images_and_starts_are_the_same_for_any_number(few, many):
 
 
 @needs_weights
-@needs_weights
 def test_several_starts_are_different_answers_first_the_plain_one_and_then_the_same_disturbed():
     batch = batch_of(first_objects(6), 0, torch.device("cpu"))
     start = from_proposal(benchmark.UNROLLED)

@@ -1,3 +1,4 @@
+import doctest
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from napari_dipr import samples
 from napari_dipr.errors import ModelError, SupportError
 from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.networks.propose import (
+    answer_to,
     mirrors,
     predict,
     propose,
@@ -195,11 +197,27 @@ def test_a_measurement_that_does_not_fit_is_refused_with_the_reason_and_a_way_ou
         propose(measurement, "tiny")
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 2.0, -1.0, float("nan")])
 def test_a_threshold_that_is_no_share_is_refused(models, threshold):
     measurement, _ = simulate(np.ones((18, 18)))
     with pytest.raises(SupportError, match="must be between 0 and 1"):
         propose(measurement, "tiny", threshold=threshold)
+    with pytest.raises(SupportError, match=f"is {threshold:g}; .* must be between 0 and 1"):
+        rethreshold(propose(measurement, "tiny", device="cpu"), threshold)
+
+
+@pytest.mark.skipif("unrolled-objects-2d" not in model_names(), reason="its weights are not there")
+def test_the_example_holds():
+    found = doctest.DocTestFinder().find(propose, "propose")
+    assert sum(len(test.examples) for test in found) > 5
+    for test in found:
+        assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_a_model_is_named_by_its_folders_path_too(models):
+    measurement, _ = simulate(np.random.default_rng(1).random((18, 18)))
+    found, expected = (propose(measurement, name, device="cpu") for name in (str(models / "tiny"), "tiny"))
+    np.testing.assert_array_equal(found.object, expected.object)
 
 
 def test_the_shipped_passive_network_beats_the_papers_on_images_it_was_never_trained_on():
@@ -208,7 +226,8 @@ def test_the_shipped_passive_network_beats_the_papers_on_images_it_was_never_tra
     truth = torch.from_numpy(samples.on_grid(samples.place(samples.shipped_images())))
     intensities = torch.fft.fft2(truth).abs().square()
     network = load_model("passive-fashion")
-    objects = torch.cat([predict(network, part) for part in intensities.split(64)])
+    spec = describe_model("passive-fashion")
+    objects = torch.cat([answer_to(spec, network, part).objects for part in intensities.split(64)])
     error, _ = nmse(objects, truth, torch.from_numpy(samples.field_window()))
     assert float(error.mean()) < 0.266
     stated = json.loads((find_model("passive-fashion") / "trained.json").read_text()).get("nmse")

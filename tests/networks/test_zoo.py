@@ -24,6 +24,9 @@ from napari_dipr.networks.zoo import (
     model_names,
 )
 
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((*ROOT.glob("models/*/*.toml"), *ROOT.glob("docs/beamline/*.toml")))
+
 
 def replace_weights(models, content):
     (models / "tiny" / "weights.safetensors").write_bytes(content)
@@ -247,7 +250,7 @@ def test_the_models_are_listed_with_what_is_wrong_with_them(models):
     assert len(tiny["sha256"]) == 64
 
 
-@pytest.mark.parametrize("path", Path(__file__).parents[2].glob("*/*/*.toml"), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
 def test_what_is_shipped_is_called_as_its_folder_is(path):
     if path.name == "denoisers.toml":
         check_name(path.parent, DenoisersSpec.read(path).denoisers.name)

@@ -16,8 +16,12 @@ pytest.importorskip("lightning")
 
 from napari_dipr import samples
 from napari_dipr.errors import DeviceError, ModelError
+from napari_dipr.measurement import Measurement
+from napari_dipr.networks.propose import predict, propose
 from napari_dipr.networks.spec import ModelSpec
+from napari_dipr.networks.zoo import load_model
 from napari_dipr.physics.fourier import embed_window
+from napari_dipr.physics.symmetry import nmse
 from napari_dipr.training import loop, objects
 from napari_dipr.training.loop import Steps, Training, train
 from napari_dipr.training.losses import LOSSES, jacobian
@@ -228,6 +232,36 @@ def test_a_finished_training_resumed_writes_the_same_weights(config, tmp_path):
     first = train(config, tmp_path, device="cpu").read_bytes()
     (config.parent / "weights.safetensors").unlink()
     assert train(config, tmp_path, resume=True, device="cpu").read_bytes() == first
+
+
+@pytest.mark.parametrize("toml", ["passive", "unrolled"])
+def test_the_error_is_that_of_what_the_model_proposes(config, tmp_path, toml):
+    config.write_text(KINDS[toml].replace("[flaws]", "") + "\n[proposal]\nmirrors = true\n")
+    train(config, tmp_path, device="cpu")
+    spec = ModelSpec.read(config)
+    batch = measure(objects.unseen_objects(spec, 8), spec.network.grid)
+    window = embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid)
+    patterns = torch.fft.fftshift(batch.intensities, (1, 2)).numpy()
+    found = [
+        propose(Measurement.of(pattern, zero_frequency="centre"), str(config.parent), device="cpu").object
+        for pattern in patterns
+    ]
+    errors, _ = nmse(torch.from_numpy(np.stack(found)), batch.truth, window)
+    plain, _ = nmse(predict(load_model(str(config.parent)), batch.intensities), batch.truth, window)
+    stated = json.loads((config.parent / "trained.json").read_text())["nmse"]
+    assert stated == pytest.approx(float(errors.mean()), abs=2e-3)
+    assert abs(stated - float(plain.mean())) > 4e-3
+
+
+def test_the_bar_counts_all_steps_and_says_little_else(config, tmp_path, monkeypatch, capfd):
+    train_until(monkeypatch, 10, config, tmp_path, device="cpu")
+    capfd.readouterr()
+    train(config, tmp_path, resume=True, device="cpu")
+    said = "".join(capfd.readouterr())
+    assert "12/12" in said
+    assert "loss" in said
+    for noise in ("Epoch", "v_num", "litlogger", "GPU", "deprecated"):
+        assert noise not in said
 
 
 def test_resuming_where_nothing_was_begun_begins(config, tmp_path):

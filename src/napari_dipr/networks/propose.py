@@ -72,7 +72,7 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     measurement
         Of the dimensions that the model is made for.
     model
-        The model's name.
+        The model's name, or the path of its folder.
     device
         ``auto``, ``cuda``, ``mps`` or ``cpu``.
     threshold
@@ -84,12 +84,24 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
         If there is no such model, its weights are damaged, or it does not fit the measurement.
     SupportError
         If the threshold is not a share.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_dipr.measurement import Measurement, simulate
+    >>> from napari_dipr.networks.propose import propose
+    >>> pattern = simulate(np.ones((24, 18)))[0].intensities
+    >>> pattern[:2] = np.nan  # as some detectors mark their gaps
+    >>> measurement = Measurement.of(pattern, measured=np.isfinite(pattern))
+    >>> proposal = propose(measurement, "unrolled-objects-2d")
+    >>> proposal.object.shape == proposal.support.shape == pattern.shape
+    True
     """
     spec = describe_model(model)
     if reason := misfit(measurement, spec):
         raise ModelError(f"{reason} Take another model, or start from the autocorrelation's support.")
-    if threshold is not None and not 0 < threshold < 1:
-        raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
+    if threshold is not None:
+        _check_share(threshold)
     where = find_device(device)
     problem = Problem.of(measurement, device=where)
     network = load_model(model, str(where))
@@ -108,8 +120,20 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     )
 
 
+def _check_share(threshold: float) -> None:
+    if not 0 < threshold < 1:
+        raise SupportError(f"The threshold is {threshold:g}; as a share of the maximum it must be between 0 and 1.")
+
+
 def rethreshold(proposal: Proposal, threshold: float) -> Proposal:
-    """Return the proposal with the support that another threshold gives; the network does not run again."""
+    """Return the proposal with the support that another threshold gives; the network does not run again.
+
+    Raises
+    ------
+    SupportError
+        If the threshold is not a share.
+    """
+    _check_share(threshold)
     how = describe_model(proposal.model).proposal
     objects = torch.from_numpy(proposal.object)[None]
     support = support_of(objects, how, threshold, proposal.coarseness)[0].numpy()

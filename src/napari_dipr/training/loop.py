@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from napari_dipr.device import find_device
 from napari_dipr.errors import DeviceError, ModelError
-from napari_dipr.networks.propose import predict
+from napari_dipr.networks.propose import AT_ONCE, answer_to
 from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
 from napari_dipr.networks.unrolled import Unrolled
 from napari_dipr.networks.zoo import DENOISERS, WEIGHTS, check_name, describe_model, load_model, trained
@@ -27,6 +27,7 @@ from napari_dipr.training.denoising import Denoising
 from napari_dipr.training.losses import LOSSES, jacobian
 from napari_dipr.training.objects import Draw, placed_images, source, unseen_objects
 from napari_dipr.training.patterns import flawed, measure
+from napari_dipr.training.progress import Bar, quiet
 from napari_dipr.training.task import Task, differences
 
 # Steps between two checkpoints, and between two lines of the loss curve.
@@ -117,12 +118,19 @@ class Training(Task):
         return self.sound(loss)
 
     def figures(self) -> dict[str, Any]:
-        """Return the mean nmse of plain answers to test objects, and how many there are."""
-        batch = measure(unseen_objects(self.spec), self.spec.network.grid)
-        window = embed_window(torch.ones(self.spec.network.window, dtype=torch.bool), self.spec.network.grid)
-        errors, _ = nmse(predict(self.network.cpu().eval(), batch.intensities), batch.truth, window)
-        found = {"nmse": round(float(errors.mean()), 4), "nmse_objects": len(errors)}
+        """Return the mean nmse of the network's proposals for test objects, and how many there are."""
+        found = proposed(self.spec, self.network.cpu().eval())
         return found if self.start_sha256 is None else {**found, "start_sha256": self.start_sha256}
+
+
+def proposed(spec: ModelSpec, network: Unrolled) -> dict[str, Any]:
+    """Return the mean nmse of what a network proposes for unseen objects, asked as it is described, and how many."""
+    batch = measure(unseen_objects(spec), spec.network.grid)
+    parts = batch.intensities.split(max(1, AT_ONCE // batch.intensities[0].numel()))
+    objects = torch.cat([answer_to(spec, network, part).objects for part in parts])
+    window = embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid)
+    errors, _ = nmse(objects, batch.truth, window)
+    return {"nmse": round(float(errors.mean()), 4), "nmse_objects": len(errors)}
 
 
 def train(
@@ -179,6 +187,7 @@ def train(
     elif isinstance(task, Training) and task.spec.training.start is not None:
         task.begin_with(task.spec.training.start)
     part = f"from-{data.first}" if data.first else ""
+    quiet()
     trainer = lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(place.type, place.type),
         devices=devices if place.index is None else [place.index],
@@ -200,7 +209,7 @@ def train(
                 save_top_k=0,
                 enable_version_counter=False,
             ),
-            RichProgressBar(),
+            Bar(),
         ],
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
