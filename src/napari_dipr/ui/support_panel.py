@@ -121,12 +121,13 @@ class SupportPanel(QWidget):
             self.session.show_support(np.zeros(measurement.grid, bool), "drawn by hand")
 
     def _measurement_changed(self) -> None:
-        from napari_dipr.networks.zoo import describe_model, fitting_model, misfit, model_names
+        from napari_dipr.networks.zoo import fitting_model, misfit, model_names
 
         measurement, wanted = self.session.measurement, setting("running", "model")
         self.model.choices = model_names()
         if measurement is not None:
-            if wanted in self.model.choices and not misfit(measurement, describe_model(wanted)):
+            preferred = _described(wanted) if wanted in self.model.choices else None
+            if preferred is not None and not misfit(measurement, preferred):
                 self.model.value = wanted
             elif fitting := fitting_model(measurement):
                 self.model.value = fitting
