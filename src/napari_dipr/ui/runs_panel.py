@@ -76,7 +76,7 @@ class RunsPanel(QWidget):
         layout.addStretch()
         self.table.itemSelectionChanged.connect(self._selected)
         follow(self, history.changed, self._fill)
-        follow(self, session.refinement.changed, self._enable)
+        follow(self, session.refinement.changed, self._fill)
         self._fill()
 
     @property

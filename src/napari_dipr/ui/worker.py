@@ -23,7 +23,7 @@ from napari_dipr.ui.pictures import brightest, draw
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
 # The longest rest between two pictures that showing them can cost, seconds.
-REST = 3.0
+REST = 10.0
 
 
 def in_background(
