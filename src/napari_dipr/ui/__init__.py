@@ -1,8 +1,9 @@
-"""The napari plugin: panels, session, worker."""
+"""The window: one state per viewer, the thread work, and one panel a file."""
 
 import os
 
-# Before torch loads OpenMP: threads that wait for each other sleep instead of spinning. Beside a window that draws, two
-# spinning threads on two processors lose most of their time to each other (1024²: 16 against 90 iterations a second
-# beside one busy process); alone they are a tenth faster, which is why the command line leaves them.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch loads OpenMP. By default its threads spin for a millisecond and more where they wait for each other.
+# Beside a window that draws, two spinning threads on two processors lose most of their time to each other; these give
+# up soon.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
