@@ -21,6 +21,7 @@ from napari_dipr.networks.zoo import describe_model, load_model, misfit
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import backward, batchwise, forward, gaussian_blur, grid_dims, mirrored
 from napari_dipr.physics.metrics import chi2, typical_amplitude
+from napari_dipr.physics.restore import restore_unmeasured
 from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
@@ -63,8 +64,9 @@ class Proposal:
 def propose(measurement: Measurement, model: str, *, device: str = "auto", threshold: float | None = None) -> Proposal:
     """Let a model propose an object and its support, for a measurement of any size.
 
-    Unmeasured pixels are filled as :func:`~napari_dipr.physics.fill.fill_unmeasured` says, and left free where the
-    network projects onto magnitudes. The pattern is brought to the network's grid (:class:`View`) and shown to it in
+    Unmeasured pixels are filled as :func:`~napari_dipr.physics.fill.fill_unmeasured` says, the few of a missing centre
+    as :func:`~napari_dipr.physics.restore.restore_unmeasured` does, and left free where the network projects onto
+    magnitudes. The pattern is brought to the network's grid (:class:`View`) and shown to it in
     all its mirror images (:func:`propose_all`).
 
     Parameters
@@ -182,6 +184,8 @@ def propose_all(
     filled, target = fill_unmeasured(intensities, measured), network.spec.grid
     if not resampled:
         return _seen(network, View(target, target, target), filled, measured, mirrored)
+    # A wrong centre is spread over the whole autocorrelation, which tells how far the object reaches.
+    filled = restore_unmeasured(filled, measured)
     complete = [True] * len(filled) if measured is None else measured.expand(filled.shape).flatten(1).all(1).tolist()
     views = [
         View.of(each, target, network.spec.window, complete=flag)
