@@ -66,10 +66,12 @@ def test_proposals_carry_over_to_other_objects_sizes_and_aspects(vesicle, monkey
     monkeypatch.setenv("NAPARI_DIPR_DATA", str(vesicle.parents[1]))
     monkeypatch.setattr(benchmark, "PHOTONS", (1e3,))
     monkeypatch.setattr(benchmark, "WIDTHS", (0, 19))
+    monkeypatch.setattr(benchmark, "GRIDS", (((72, 72), (36, 36)), ((144, 144), (48, 48))))
+    monkeypatch.setattr(benchmark, "GRID_WIDTHS", (0, 3, 21))
     told = []
     cases = (Case((96, 96)), Case((128, 256), 4.0))
     result = benchmark.generality(4, cases=cases, progress=lambda what, done, total: told.append((done, total)))
-    assert told == [(k, 10) for k in range(10)]
+    assert told == [(k, 16) for k in range(16)]
     assert [(row["kind"], row["grid"]) for row in result["cases"][:3]] == [
         (kind, [96, 96]) for kind in ("silhouettes", "letters", "vesicle")
     ]
@@ -83,6 +85,12 @@ def test_proposals_carry_over_to_other_objects_sizes_and_aspects(vesicle, monkey
     whole, hidden = result["missing_centre"]
     assert whole["nmse_mean"] == many["nmse_mean"]
     assert hidden["nmse_mean"] > whole["nmse_mean"]
+    points = result["missing_centre_grids"]
+    assert [(row["grid"][0], row["width"]) for row in points] == [(n, width) for n in (72, 144) for width in (0, 3, 21)]
+    assert all(row["objects"] == 4 for row in points)
+    for whole, narrow, wide in (points[:3], points[3:]):
+        # What few pixels hide is restored; not what is wider than the pattern's speckles.
+        assert narrow["nmse_mean"] < whole["nmse_mean"] + 0.03 < wide["nmse_mean"]
 
 
 @needs_model
@@ -91,11 +99,13 @@ def test_the_command_prints_writes_and_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "CASES", (Case((64, 64)),))
     monkeypatch.setattr(benchmark, "PHOTONS", (1e4,))
     monkeypatch.setattr(benchmark, "WIDTHS", (0,))
+    monkeypatch.setattr(benchmark, "GRIDS", (((96, 80), (32, 24)),))
     figures, picture = tmp_path / "f.json", tmp_path / "f.png"
     arguments = ["benchmark", "generality", "--images", "1", "--json", str(figures), "--figure", str(picture)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "silhouettes" in result.output
     assert "no noise" in result.output
+    assert "96 × 80" in result.output
     assert [row["kind"] for row in json.loads(figures.read_text())["cases"]] == ["silhouettes", "letters"]
     assert Path(picture).read_bytes().startswith(b"\x89PNG")

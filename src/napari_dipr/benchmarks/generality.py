@@ -30,6 +30,7 @@ from napari_dipr.networks.propose import answer_to, propose, support_of
 from napari_dipr.networks.spec import Flaws
 from napari_dipr.networks.zoo import describe_model, load_model
 from napari_dipr.physics.fourier import embed_window
+from napari_dipr.training import simulated
 from napari_dipr.training.losses import Batch
 from napari_dipr.training.patterns import flawed, measure
 
@@ -41,6 +42,10 @@ FONTS = ("DejaVu Sans", "DejaVu Serif", "STIXGeneral")
 PHOTONS = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8)
 # Of the missing centre, in pixels of a grid of 72².
 WIDTHS = (0, 1, 3, 5, 7, 9, 11, 15, 19)
+# Of the missing centre on larger grids, in their own pixels: grids with the windows that clean objects are drawn in.
+GRIDS = (((72, 72), (36, 36)), ((144, 144), (72, 72)), ((216, 216), (72, 72)))
+GRID_WIDTHS = (0, 3, 5, 7)
+DRAWN = 2021
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,9 @@ def generality(
     -------
     dict
         ``{"model", "cases": [{"kind", "grid", "oversampling", …}], "photons": [{"photons", …}], "missing_centre":
-        [{"width", …}]}``; each with ``objects``, ``nmse_mean`` and ``support_iou`` of the proposals, cases with
-        ``ms_per_proposal`` too. The vesicle is left out where ``NAPARI_DIPR_DATA`` does not say where it is.
+        [{"width", …}], "missing_centre_grids": [{"grid", "window", "width", …}]}``; each with ``objects``,
+        ``nmse_mean`` and ``support_iou`` of the proposals, cases with ``ms_per_proposal`` too. The vesicle is left out
+        where ``NAPARI_DIPR_DATA`` does not say where it is.
 
     Raises
     ------
@@ -115,10 +121,11 @@ def generality(
     rows: list[dict[str, Any]] = []
     photons: list[dict[str, Any]] = []
     widths: list[dict[str, Any]] = []
+    grids: list[dict[str, Any]] = []
 
     def tell(what: str) -> None:
-        total = len(cases) * len(kinds) + len(PHOTONS) + 1 + len(WIDTHS)
-        progress(what, len(rows) + len(photons) + len(widths), total)
+        total = len(cases) * len(kinds) + len(PHOTONS) + 1 + len(WIDTHS) + len(GRIDS) * len(GRID_WIDTHS)
+        progress(what, len(rows) + len(photons) + len(widths) + len(grids), total)
 
     for case in cases:
         for kind, shapes in kinds.items():
@@ -130,9 +137,15 @@ def generality(
         photons.append({"photons": count, **_point(model, clean, flaws)})
     for width in WIDTHS:
         tell(f"missing centre, {width} px")
-        flaws = Flaws(noisy=0, hidden=1, radius=(width / 2, width / 2), dead=0)
-        widths.append({"width": width, **_point(model, clean, flaws)})
-    return {"model": model, "cases": rows, "photons": photons, "missing_centre": widths}
+        widths.append({"width": width, **_point(model, clean, _centreless(width))})
+    for grid, window in GRIDS:
+        drawn = measure(simulated.clean(objects, window, DRAWN).to(where), grid)
+        for width in GRID_WIDTHS:
+            tell(f"missing centre, {width} px of {' × '.join(map(str, grid))}")
+            point = _point(model, drawn, _centreless(width), window)
+            grids.append({"grid": list(grid), "window": list(window), "width": width, **point})
+    curves = {"photons": photons, "missing_centre": widths, "missing_centre_grids": grids}
+    return {"model": model, "cases": rows, **curves}
 
 
 # Draws shapes [count, *box], 0…1, that fill their box.
@@ -220,13 +233,17 @@ def _case(model: str, case: Case, shapes: Shapes, objects: int, device: str) -> 
     }
 
 
-def _point(model: str, clean: Batch, flaws: Flaws) -> dict[str, Any]:
+def _centreless(width: float) -> Flaws:
+    return Flaws(noisy=0, hidden=1, radius=(width / 2, width / 2), dead=0)
+
+
+def _point(model: str, clean: Batch, flaws: Flaws, window: tuple[int, ...] | None = None) -> dict[str, Any]:
     spec, device = describe_model(model), clean.truth.device
     batch = flawed(clean, flaws, torch.Generator(device).manual_seed(SEED))
     answer = answer_to(spec, load_model(model, str(device)), batch.intensities, batch.measured)
     support = support_of(answer.objects, spec.proposal, coarseness=answer.coarseness)
-    window = embed_window(torch.ones(spec.network.window, dtype=torch.bool), spec.network.grid)
-    scores = score([Outcome(answer.objects.cpu(), support.cpu(), ffts=0)], clean.truth.cpu(), window)
+    within = embed_window(torch.ones(window or spec.network.window, dtype=torch.bool), tuple(clean.truth.shape[1:]))
+    scores = score([Outcome(answer.objects.cpu(), support.cpu(), ffts=0)], clean.truth.cpu(), within)
     return {"objects": len(clean.truth), **{key: scores[key] for key in ("nmse_mean", "support_iou")}}
 
 

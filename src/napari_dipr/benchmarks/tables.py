@@ -187,6 +187,15 @@ def show_generality(result: dict[str, Any]) -> None:
             known = "no noise" if row[heading] is None else f"{row[heading]:g}"
             table.add_row(known, *(_text(row[figure], ".3f") for figure in ("nmse_mean", "support_iou")))
         console.print(table)
+    points = result["missing_centre_grids"]
+    widths = list(dict.fromkeys(row["width"] for row in points))
+    title = f"nmse by pixels of a missing centre's width, {points[0]['objects']} clean objects"
+    table = _table(title, "", ("grid", "window"), tuple(map(str, widths)))
+    for grid, window in dict.fromkeys((tuple(row["grid"]), tuple(row["window"])) for row in points):
+        of_grid = [row for row in points if (tuple(row["grid"]), tuple(row["window"])) == (grid, window)]
+        names = (" × ".join(map(str, sides)) for sides in (grid, window))
+        table.add_row(*names, *(_text(row["nmse_mean"], ".3f") for row in of_grid))
+    console.print(table)
 
 
 def show_ablation(result: dict[str, Any]) -> None:

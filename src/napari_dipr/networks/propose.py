@@ -66,8 +66,8 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
 
     Unmeasured pixels are filled as :func:`~napari_dipr.physics.fill.fill_unmeasured` says, the few of a missing centre
     as :func:`~napari_dipr.physics.restore.restore_unmeasured` does, and left free where the network projects onto
-    magnitudes. The pattern is brought to the network's grid (:class:`View`) and shown to it in
-    all its mirror images (:func:`propose_all`).
+    magnitudes. The pattern is brought to the network's grid (:class:`View`) and shown to it in all its mirror images
+    (:func:`propose_all`).
 
     Parameters
     ----------

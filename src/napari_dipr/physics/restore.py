@@ -20,8 +20,8 @@ ENOUGH = 0.9
 MIDDLE = {2: 64, 3: 48}
 # It ends softly, and what it shows by less than this factor is left as it was filled.
 SEEN = 0.25
-# What counts as zero, as a share of the autocorrelation's origin: from the first to the last, in so many rounds; but at
-# least so many times the value that a fifth of the pixels are below, which is noise.
+# What counts as zero, as a share of the autocorrelation's origin: from the first to the last, in so many rounds. From a
+# tenth of the first on, at least so many times the value that a fifth of the pixels are below, which is noise by then.
 FIRST, LAST, ROUNDS = 0.1, 3e-3, 24
 ABOVE_NOISE = 3.0
 # Of Tikhonov's term, relative to waves that are seen everywhere: it holds to the fill what the object hides.
@@ -104,7 +104,7 @@ def _solved(small: Tensor, at: Tensor) -> Tensor | None:
         corrected = seen.index_put(places, seen[places] - change)
         rho = autocorrelation(corrected[None])[0]
     values = (seen[places] - change) / taper[places] * small.max()
-    below = values.clamp_max(0).norm() / small[places].norm()
+    below = values.clamp_max(0).norm() / values.norm()
     if _weights(rho, LAST).mean() < EMPTY or below > NEGATIVE:
         return None
     return values.clamp_min(0)
@@ -112,8 +112,9 @@ def _solved(small: Tensor, at: Tensor) -> Tensor | None:
 
 def _weights(rho: Tensor, tolerance: float) -> Tensor:
     size = rho.abs()
-    noise = ABOVE_NOISE * torch.quantile(size.flatten(), 0.2)
-    scale = torch.maximum(tolerance * size.max(), noise) if tolerance <= FIRST / 10 else tolerance * size.max()
+    scale = tolerance * size.max()
+    if tolerance <= FIRST / 10:
+        scale = torch.maximum(scale, ABOVE_NOISE * torch.quantile(size.flatten(), 0.2))
     return torch.exp(-(size / scale.clamp_min(1e-30)).square() / 2)
 
 
@@ -121,6 +122,6 @@ def _taper(shape: torch.Size) -> Tensor:
     """Return what lets a pattern end softly: 1 in its middle, cornered, and 0 at its edge."""
     taper = torch.ones(shape)
     for dim, n in enumerate(shape):
-        along = torch.cos(math.pi / 2 * torch.fft.fftfreq(n) * 2).square()
+        along = torch.cos(math.pi * torch.fft.fftfreq(n)).square()
         taper = taper * along.reshape([-1 if d == dim else 1 for d in range(len(shape))])
     return taper
