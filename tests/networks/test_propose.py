@@ -20,6 +20,7 @@ from napari_dipr.networks.propose import (
     support_of,
 )
 from napari_dipr.networks.spec import ProposalDefaults
+from napari_dipr.networks.view import View
 from napari_dipr.networks.zoo import describe_model, find_model, load_model, model_names
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.physics.fourier import embed_window, forward
@@ -158,6 +159,22 @@ def test_each_measurement_of_a_batch_is_answered_as_it_is_alone(models, masked):
         alone = propose_all(network, intensities[i : i + 1], mask, mirrored=False)
         for name in ("objects", "chi2", "agreement", "coarseness"):
             torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_missing_centre_does_not_change_how_large_an_object_is_seen(models):
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.zeros(2, 48, 48)
+    for picture, side in zip(pictures, (30, 44), strict=True):
+        picture[:side, :side] = 0.5 + torch.rand(side, side, generator=generator)
+    intensities = forward(embed_window(pictures, (144, 144))).abs().square()
+    measured = torch.ones(144, 144, dtype=torch.bool)
+    measured[[0, 0, 0, 1, -1], [0, 1, -1, 0, 0]] = False
+    network = load_model("tiny")
+    complete = propose_all(network, intensities, mirrored=False).coarseness
+    found = propose_all(network, intensities, measured, mirrored=False).coarseness
+    torch.testing.assert_close(found, complete, rtol=0.05, atol=0)
+    of_the_fill = View.of(fill_unmeasured(intensities, measured)[1:], (36, 36), (18, 18), complete=False).coarseness
+    assert abs(of_the_fill / float(complete[1]) - 1) > 0.1  # what the fill alone would have told
 
 
 def test_a_model_for_one_size_sees_small_objects_as_they_are(models):
