@@ -24,6 +24,8 @@ def test_the_twin_about_the_centre_is_the_twin_about_the_corner_shifted(grid, se
     np.testing.assert_array_equal(twinned(twinned(x)), x)
     centre = tuple(n // 2 for n in grid)
     assert twinned(x)[centre] == np.conj(x[centre])
+    assert twinned(x.real > 0).dtype == bool
+    np.testing.assert_array_equal(twinned(x.real > 0), twinned(x).real > 0)
 
 
 @given(GRIDS, st.integers(0, 99))

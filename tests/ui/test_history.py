@@ -211,3 +211,33 @@ def test_during_a_run_nothing_is_settled_or_shown_again(refined, idle, finished)
     refined.refine.bar.stop.click()
     finished(session)
     assert len(session.history.results) == 3
+
+
+def test_a_name_stays_taken_when_its_layers_are_gone(refined):
+    session, runs = refined.session, refined.runs
+    first = session.history.results[0]
+    session.viewer.layers.clear()
+    session.use(*sample("fashion-0"))
+    assert session.measurement.name == "fashion-0 (2)"
+    runs.choose(first)
+    runs.show_button.click()
+    assert session.measurement is first.measurement
+
+
+def test_a_mask_that_was_taken_since_counts_when_the_run_that_is_shown_goes_on(refined, finished, idle):
+    session, panel = refined.session, refined.measurement
+    panel.draw_button.click()
+    session.mask.layer.paint((36, 36), 1)
+    idle(lambda: panel.mask_button.isEnabled())
+    panel.mask_button.click()
+    refined.refine.iterations.value = 10
+    refined.runs.continue_button.click()
+    finished(session)
+    assert not session.history.results[-1].measurement.measured[36, 36]
+
+
+def test_a_run_that_was_forgotten_is_exported_for_what_it_was(refined, tmp_path):
+    session, runs = refined.session, refined.runs
+    runs.choose(session.history.results[1])
+    runs.delete_button.click()
+    assert session.history.current("exported while it ran").ended == "all iterations done"

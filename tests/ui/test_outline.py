@@ -47,7 +47,7 @@ def test_an_outline_begins_a_support_where_there_is_none(workflow, idle):
 def test_an_outline_beside_the_picture_is_told(loaded, told):
     before = loaded.session.support
     drawn(loaded.session, "rectangle", BOX - 200)
-    assert "Take another layer" in told.messages()[-1]
+    assert "beside the object's amplitude" in told.messages()[-1]
     np.testing.assert_array_equal(loaded.session.support, before)
 
 

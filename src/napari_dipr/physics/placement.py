@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 
 
 def twinned(x: NDArray) -> NDArray:
-    """Return the twin ``conj(x(−r))`` of ``[*grid]`` about the grid's centre, index n//2 of each axis."""
+    """Return the twin ``conj(x(−r))`` of ``[*grid]`` about the grid's centre, index n//2 of each axis; of x's type."""
     shift = tuple(1 - n % 2 for n in x.shape)
-    return np.conj(np.roll(np.flip(x), shift, tuple(range(x.ndim))))
+    turned = np.roll(np.flip(x), shift, tuple(range(x.ndim)))
+    return np.conj(turned) if np.iscomplexobj(turned) else turned
 
 
 def offset_from_centre(support: NDArray[np.bool_]) -> tuple[int, ...]:

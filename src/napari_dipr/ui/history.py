@@ -127,7 +127,7 @@ class History:
         if run.snapshot is None or session.measurement is None or session.canvas is None:
             return None
         facts = session.measurement, session.truth, session.canvas, run.snapshot, run.settings
-        return Result(self._count, *facts, ended)
+        return Result(self._count, *facts, run.snapshot.ended or ended)
 
     def show(self, result: Result) -> None:
         """Show a result again, with its measurement and its support; a run can then go on from it.

@@ -48,10 +48,12 @@ class Mask:
             self._make()
 
     def show(self) -> None:
-        """Bring the layer to what is unmeasured now."""
+        """Bring the layer to what is unmeasured now; Undo brings back what was painted and not used."""
         if (layer := self.layer) is not None and self.session.measurement is not None:
-            layer.data[...] = ~self.session.measurement.measured
-            layer.refresh()
+            unmeasured = ~self.session.measurement.measured
+            where = np.nonzero((np.asarray(layer.data) > 0) != unmeasured)
+            if len(where[0]):
+                layer.data_setitem(where, unmeasured[where].astype(layer.data.dtype))
         self.changed.emit()
 
     def draw(self) -> Labels:
@@ -90,6 +92,8 @@ class Mask:
         original = self._originals[self._measurement().name]
         if session.refinement.state != "idle":
             raise DiprError("A run is under way. Stop it first: what it has come to is kept.")
+        if session.busy:  # what it comes to would be of another mask
+            raise DiprError(f"{session.busy[-1]} is under way. Wait for it.")
         if layer is None:
             raise DiprError("There is no mask yet. Draw one, or let it be suggested.")
         unmeasured = np.asarray(layer.data) > 0

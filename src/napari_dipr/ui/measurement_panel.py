@@ -142,7 +142,8 @@ class MeasurementPanel(QWidget):
         column.addWidget(self.mask_words)
         self.masking = section = QCollapsible("Mask: pixels that were not measured")
         section.addWidget(inner)
-        for signal in (mask.changed, self.session.measurement_changed, self.session.refinement.changed):
+        session = self.session
+        for signal in (mask.changed, session.measurement_changed, session.refinement.changed, session.busy_changed):
             follow(self, signal, self._mask_changed)
         self._mask_changed()
         return section
@@ -154,7 +155,7 @@ class MeasurementPanel(QWidget):
 
     def _mask_changed(self) -> None:
         measurement, mask = self.session.measurement, self.session.mask
-        idle = self.session.refinement.state == "idle" and measurement is not None
+        idle = self.session.refinement.state == "idle" and not self.session.busy and measurement is not None
         self.draw_button.setEnabled(measurement is not None)
         self.suggest_button.setEnabled(measurement is not None)
         self.mask_button.setEnabled(idle and mask.is_drawn)

@@ -51,8 +51,8 @@ class Outline:
             return
         try:
             inside = inside_of(layer, canvas.grid)
-        except DiprError as error:  # drawn beside the picture
-            show_error(str(error))
+        except DiprError:
+            show_error("The outline lies beside the object's amplitude. Draw it on the picture.")
             inside = np.zeros(canvas.grid, bool)
         layer.selected_data = set(range(len(layer.data)))
         layer.remove_selected()

@@ -97,6 +97,14 @@ class Pictures:
             layer.visible = True
         canvas.show_image("compared", amplitude, name, colormap="gray", limits=limits)
 
+    def end_comparison(self) -> None:
+        """Give the first guess its place back."""
+        canvas = self._canvas()
+        if canvas.is_seen("compared"):
+            canvas.find("compared").visible = False
+            if (guess := canvas.find("guess")) is not None:
+                guess.visible = True
+
     def _draw(self, what: Extra, snapshot: "Snapshot") -> None:
         s, measurement = snapshot, self.session.measurement
         assert measurement is not None

@@ -177,7 +177,6 @@ class RefinePanel(QWidget):
             )
 
         self.memory.save()
-        self.plot.show_history(())
         self.session.refinement.start(
             recipe,
             start=self.start.value,

@@ -53,7 +53,9 @@ class RunsPanel(QWidget):
         self.table.setMinimumHeight(170)
         self.show_button: QPushButton = button("Show", "Show this run's object, support and measurement", self._show)
         self.continue_button = button(
-            "Continue", "Show this run, and start the form's recipe from its object and support", self._continue
+            "Continue",
+            "Show this run, with the mask that it had, and start the form's recipe from its object",
+            self._continue,
         )
         self.table.itemDoubleClicked.connect(lambda item: self.show_button.click())
         self.delete_button = button("Delete", "Forget this run; what is shown stays", self._delete)
@@ -77,6 +79,7 @@ class RunsPanel(QWidget):
         self.table.itemSelectionChanged.connect(self._selected)
         follow(self, history.changed, self._fill)
         follow(self, session.refinement.changed, self._fill)
+        follow(self, session.refinement.advanced, self._advanced)
         self._fill()
 
     @property
@@ -89,8 +92,13 @@ class RunsPanel(QWidget):
         """Select a run's row."""
         self.table.selectRow(self.history.results.index(result))
 
+    def _advanced(self) -> None:
+        if self.history.shown is not self._shown:
+            self._fill()
+
     def _fill(self) -> None:
         results, shown = self.history.results, self.history.shown
+        self._shown = shown
         with_measurement = len({result.measurement.name for result in results}) > 1
         before = self.table.rowCount()
         self.table.setRowCount(len(results))
@@ -147,7 +155,8 @@ class RunsPanel(QWidget):
             self.history.show(chosen)
 
     def _continue(self) -> None:
-        self._show()
+        if self.chosen is not self.history.shown:  # else whatever was masked or painted since counts
+            self._show()
         self.history.continued.emit()
 
     def _delete(self) -> None:

@@ -122,6 +122,7 @@ class Session:
     def _free_name(self, name: str, layer: Image | None) -> str:
         # Names tell the layers of two measurements apart.
         taken = {(other.metadata.get(TAG) or ("",))[0] for other in self.viewer.layers if other is not layer}
+        taken |= {result.measurement.name for result in self.history.results}  # their layers may be gone
         free, number = name, 2
         while free in taken:
             free, number = f"{name} ({number})", number + 1
@@ -208,6 +209,8 @@ class Session:
             raise DiprError("Nothing would be left of the support: it stays as it is.")
         self.refinement.check(after)
         self._edited = (self._edited or bool((after != before).any())) if edited else self.strokes is not None
+        if not edited and self.proposal is not None:
+            self.support_from = f"model {self.proposal.model}"
         self.known_support = after
         self.refinement.pass_on(after.astype(np.int8) - known.astype(np.int8))
         self._write(layer, before, after)
@@ -247,6 +250,7 @@ class Session:
     def _show_guess(self) -> None:
         amplitude = np.abs(self.proposal.object)
         limits = 0.0, brightest(amplitude, self.proposal.support)
+        self.pictures.end_comparison()
         self._canvas().show_image("guess", amplitude, "network amplitude", colormap="gray", limits=limits)
 
     def rethreshold(self, threshold: float) -> None:

@@ -63,6 +63,7 @@ class Workflow(QWidget):
             session.measurement_changed,
             session.support_changed,
             session.refinement.changed,
+            session.refinement.advanced,
             session.history.changed,
             session.exported,
             self.measurement.source_changed,
