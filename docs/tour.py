@@ -89,13 +89,12 @@ def run() -> None:
         show(workflow, 2)
         photograph(viewer, "3-painted")
 
-        refine.text.value, refine.algorithm.value = "hio*600 + raar*4000 + er*100", "as written below"
+        refine.text.value, refine.algorithm.value = "hio*600 + raar*60000 + er*100", "as written below"
         refine.bar.start.click()
         wait_for(lambda: run_of(workflow) > 700, "iterates")
         layer.paint((20, 50), 1)
         wait_for(lambda: bool(session.refinement.snapshot.support[20, 50]), "the stroke")
-        at = run_of(workflow)
-        wait_for(lambda: run_of(workflow) > at + 200, "more iterates")
+        wait_for(lambda: any(not stage for _, stage in refine.plot.marks), "the edit's mark")
         show(workflow, 3)
         wait_for(lambda: True, "the curves")
         workflow.scroll.ensureWidgetVisible(refine.plot)
