@@ -31,8 +31,7 @@ def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -
     viewer, panels = open_window()
     session, run = panels.session, panels.session.refinement
     panels.export.folder.value = EXPORTS
-    for panel in (panels.measurement, panels.refine):
-        panel.memory.reset()
+    panels.reset_forms()
     if frame is not None:
         panels.measurement.frame.value = frame
     panels.measurement.open(data / "scan54" / "stack_raw_counts.npz")

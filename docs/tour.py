@@ -24,8 +24,7 @@ LONG = 1_000_000
 def window(source: str | None = None) -> Iterator[tuple[Any, Workflow]]:
     """Open the program, its forms as they are at first."""
     viewer, workflow = open_window(source)
-    for panel in (workflow.measurement, workflow.refine):
-        panel.memory.reset()
+    workflow.reset_forms()
     workflow.refine.extras["colours"].value = workflow.refine.extras["difference"].value = False
     try:
         yield viewer, workflow

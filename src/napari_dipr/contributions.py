@@ -8,8 +8,9 @@ import napari
 import numpy as np
 from napari.utils.notifications import show_error
 
-from napari_dipr.errors import DiprError, FileError
+from napari_dipr.errors import FileError
 from napari_dipr.ui.canvas import TAG, logarithm
+from napari_dipr.ui.forms import told
 from napari_dipr.ui.session import SAMPLE_TAG, session_of
 
 
@@ -103,7 +104,4 @@ def _press(viewer: Any, which: Any) -> None:
 
 
 def _settle(viewer: Any, what: Any) -> None:
-    try:
-        session_of(viewer).history.settle(what)
-    except DiprError as error:
-        show_error(str(error))
+    told(session_of(viewer).history.settle)(what)

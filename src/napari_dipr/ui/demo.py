@@ -37,8 +37,7 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
     output.mkdir(parents=True, exist_ok=True)
     session, run = workflow.session, workflow.session.refinement
     pictures: list[Path] = []
-    for panel in (workflow.measurement, workflow.refine):
-        panel.memory.reset()  # whatever was run last
+    workflow.reset_forms()
 
     def photograph(step: str) -> None:
         pictures.append(output / f"{len(pictures) + 1}-{step}.png")

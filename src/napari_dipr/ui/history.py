@@ -137,7 +137,7 @@ class History:
         DiprError
             If a run is under way.
         """
-        self._must_be_idle()
+        self.session.refinement.must_be_idle()
         session = self.session
         if result.canvas is not session.canvas or result.measurement is not session.measurement:
             session.return_to(result.measurement, result.truth, result.canvas)
@@ -160,7 +160,7 @@ class History:
         DiprError
             If a run is under way, or there is no result.
         """
-        self._must_be_idle()
+        self.session.refinement.must_be_idle()
         result = self.shown
         if result is None:
             raise DiprError("No run is shown. Start a refinement, or show one of the runs.")
@@ -185,8 +185,7 @@ class History:
         settled = [*result.settings.get("settled_by_hand", ()), words]
         settings = {**result.settings, "settled_by_hand": settled, "phase_ramp_removed": new.ramp}
         changed = replace(result, snapshot=new, settings=settings)
-        if result in self.results:
-            self.results[self.results.index(result)] = changed
+        self.results[self.results.index(result)] = changed
         self._place(changed)
 
     def compare(
@@ -222,7 +221,3 @@ class History:
         self.session.refinement.take_up(result.snapshot, result.settings)
         self.session.pictures.show_snapshot(result.snapshot)
         self.changed.emit()
-
-    def _must_be_idle(self) -> None:
-        if self.session.refinement.state != "idle":
-            raise DiprError("A run is under way. Stop it first: what it has come to is kept.")

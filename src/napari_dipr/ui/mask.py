@@ -90,8 +90,7 @@ class Mask:
         """
         layer, session = self.layer, self.session
         original = self._originals[self._measurement().name]
-        if session.refinement.state != "idle":
-            raise DiprError("A run is under way. Stop it first: what it has come to is kept.")
+        session.refinement.must_be_idle()
         if session.busy:  # what it comes to would be of another mask
             raise DiprError(f"{session.busy[-1]} is under way. Wait for it.")
         if layer is None:

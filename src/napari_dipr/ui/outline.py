@@ -81,6 +81,5 @@ class Outline:
         session = self.session
         if session.measurement is None:
             raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
-        if session.refinement.state != "idle":
-            raise DiprError("A run is under way. Stop it first: what it has come to is kept.")
+        session.refinement.must_be_idle()
         session.show_support(inside_of(layer, session.measurement.grid), f"layer {layer.name}")

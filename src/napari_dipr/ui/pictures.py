@@ -38,11 +38,9 @@ class Pictures:
         self.session = session
         self.extras: set[Extra] = {"sections"}
 
-    def show_object(
-        self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray, limit: float | None = None
-    ) -> None:
-        """Show an object as amplitude, up to a limit (None: see :func:`brightest`), and phase."""
-        self.show_amplitude(amplitude, limit or brightest(amplitude, inside))
+    def show_object(self, amplitude: NDArray[np.float32], phase: NDArray[np.float32], inside: NDArray) -> None:
+        """Show an object as amplitude, up to what is :func:`brightest` inside, and phase."""
+        self.show_amplitude(amplitude, brightest(amplitude, inside))
         self.show_phase(phase)
 
     def show_amplitude(self, amplitude: NDArray[np.float32], limit: float) -> None:

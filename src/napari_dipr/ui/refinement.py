@@ -186,6 +186,17 @@ class Refinement:
         self.advanced.emit()
         self.changed.emit()
 
+    def must_be_idle(self) -> None:
+        """Refuse what cannot be done during a run.
+
+        Raises
+        ------
+        DiprError
+            If a run is under way.
+        """
+        if self.state != "idle":
+            raise DiprError("A run is under way. Stop it first: what it has come to is kept.")
+
     def _keep(self, ended: str) -> None:
         # A run that has shown nothing has come to nothing: what is shown is the one before.
         if self.snapshot is not None and self.settings is self._run_settings:

@@ -63,8 +63,7 @@ def _case(grid: tuple[int, ...], seconds: float) -> dict[str, Any]:
     measurement, inside = ball(grid)
     viewer, workflow = open_window()
     try:
-        for panel in (workflow.measurement, workflow.refine):
-            panel.memory.reset()
+        workflow.reset_forms()
         workflow.session.use(measurement)
         workflow.session.show_support(inside, "a ball")
         found = _streaming(workflow, seconds)

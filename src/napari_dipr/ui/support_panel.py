@@ -61,10 +61,12 @@ class SupportPanel(QWidget):
         self.box_button = button(
             "Box",
             "Draw a box on the object's amplitude: what is in it is put into the support",
-            self._outline("rectangle"),
+            partial(session.outline.draw, "rectangle"),
         )
         self.ellipse_button = button(
-            "Ellipse", "Draw an ellipse: what is in it is put into the support", self._outline("ellipse")
+            "Ellipse",
+            "Draw an ellipse: what is in it is put into the support",
+            partial(session.outline.draw, "ellipse"),
         )
         self.other = layer_choice(
             session.viewer,
@@ -102,9 +104,6 @@ class SupportPanel(QWidget):
         follow(self, session.busy_changed, self._enable)
         self._measurement_changed()
         self._support_changed()
-
-    def _outline(self, shape: Any) -> Any:
-        return lambda: self.session.outline.draw(shape)
 
     def _take(self) -> None:
         if self.other.value is None:

@@ -63,12 +63,12 @@ class Workflow(QWidget):
             session.measurement_changed,
             session.support_changed,
             session.refinement.changed,
-            session.refinement.advanced,
             session.history.changed,
             session.exported,
             self.measurement.source_changed,
         ):
             follow(self, signal, self._show)
+        follow(self, session.refinement.advanced, lambda: self._name(TITLES.index("Refine")))
         follow(self, session.viewer.events.theme, lambda event: self._show())
         self._show()
 
@@ -81,6 +81,11 @@ class Workflow(QWidget):
         """The panels, in their order."""
         return (self.measurement, self.support, self.refine, self.runs, self.export)
 
+    def reset_forms(self) -> None:
+        """Bring the forms to their defaults, whatever was run last."""
+        for panel in (self.measurement, self.refine):
+            panel.memory.reset()
+
     @property
     def hint(self) -> str:
         """What is missing, or under way, in words."""
@@ -92,9 +97,8 @@ class Workflow(QWidget):
 
     def _show(self) -> None:
         """Write the titles, and open the next step when it changes; what a person opened stays open until then."""
-        for number, (section, title, panel) in enumerate(zip(self.sections, TITLES, self.panels, strict=True), 1):
-            done = f"✓ {number}" if panel.summary else f"   {number}"
-            section.setText(f"{done}  {title}" + (f"   {panel.summary}" if panel.summary else ""))
+        for index in range(len(TITLES)):
+            self._name(index)
         run = self.session.refinement
         if self.session.measurement is None:
             step = 0
@@ -112,6 +116,11 @@ class Workflow(QWidget):
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step
+
+    def _name(self, index: int) -> None:
+        summary = self.panels[index].summary
+        done = f"✓ {index + 1}" if summary else f"   {index + 1}"
+        self.sections[index].setText(f"{done}  {TITLES[index]}" + (f"   {summary}" if summary else ""))
 
     def _highlight(self, step: int) -> None:
         """Give the button that leads on the theme's colour."""
