@@ -77,13 +77,18 @@ def export(
     arrays["support"] = inside.astype(np.uint8) * np.uint8(255)
     told = {**as_json(provenance), "global_phase_removed_rad": removed, "voxel_size_nm": as_json(voxel_size_nm)}
     folder = writable_folder(folder)
-    paths = {quantity: folder / f"{name}_{quantity}.tif" for quantity in arrays}
+    paths = result_paths(folder, name)
     with _told(folder), tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as hidden:
         for quantity, array in arrays.items():
             info = {"quantity": QUANTITIES[quantity], **told}
             _write_tiff(Path(hidden) / quantity, array, info, voxel_size_nm)
         _put_in_place({Path(hidden) / quantity: path for quantity, path in paths.items()}, Path(hidden))
     return paths
+
+
+def result_paths(folder: Path, name: str) -> dict[str, Path]:
+    """Return where :func:`export` writes each quantity."""
+    return {quantity: folder / f"{name}_{quantity}.tif" for quantity in QUANTITIES}
 
 
 def file_name(name: str) -> str:

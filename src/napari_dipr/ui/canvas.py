@@ -62,10 +62,12 @@ class Canvas:
     def __init__(self, viewer: Any, name: str, grid: Sequence[int]) -> None:
         self._viewer = weakref.ref(viewer)
         self.name, self.grid = name, tuple(grid)
-        self._captions: dict[tuple[int, int], str] = {}
+        self._captions: dict[str, str] = {}
+        self._captioned = False
         self._limits: dict[str, tuple[float, float]] = {}
         self._waiting: dict[str, Callable[[], Any]] = {}
         self._hidden: set[str] = set()
+        viewer.dims.events.ndisplay.connect(self.caption_anew)
 
     @property
     def viewer(self) -> Any:
@@ -83,6 +85,7 @@ class Canvas:
         layer.name = f"{self.name} · {caption}"
         layer.visible = True
         layer.translate = self._place(role)
+        layer.events.visible.connect(lambda event: self._looked_at(role))
         self._caption(role, caption)
 
     def show_image(
@@ -178,6 +181,7 @@ class Canvas:
         self.viewer.layers.selection = selected  # the brush stays with the support
 
     def _looked_at(self, role: str) -> None:
+        self.caption_anew()
         if self.is_seen(role) and role in self._waiting:
             self._waiting.pop(role)()
 
@@ -188,20 +192,25 @@ class Canvas:
 
     def hide(self) -> None:
         """Put these layers out of sight; they stay in the list."""
-        self._hidden = {
-            layer.metadata[TAG][1] for layer in self.viewer.layers if self._is_ours(layer) and layer.visible
-        }
+        self._hidden = {layer.metadata[TAG][1] for layer in self.layers if layer.visible} - {"captions"}
         for role in self._hidden:
             self.find(role).visible = False
 
     def show(self) -> None:
-        """Put into sight again what was hidden."""
+        """Put into sight again what was hidden, and point the camera at it."""
         for role in self._hidden:
             if (layer := self.find(role)) is not None:
                 layer.visible = True
+        self._point_camera()
 
-    def _is_ours(self, layer: Layer) -> bool:
-        return bool((layer.metadata.get(TAG) or ("", ""))[0] == self.name)
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that there are, hidden ones included."""
+        return [layer for layer in self.viewer.layers if (layer.metadata.get(TAG) or ("",))[0] == self.name]
+
+    def _point_camera(self) -> None:
+        # What others have in the viewer does not count, hidden or not.
+        self.viewer.reset_view(layers=self.layers)
 
     def _tag(self, role: str) -> tuple[str, str]:
         return (self.name, role)
@@ -229,30 +238,43 @@ class Canvas:
             layers.move(layers.index(layer), labels[0])
 
     def _caption(self, role: str, text: str) -> None:
-        if self._captions.get(CELLS[role]) == text:
+        if self._captions.get(role) == text:
             return
-        is_new = CELLS[role] not in self._captions
-        self._captions[CELLS[role]] = text
-        if len(self.grid) == 2:  # text among volumes would turn with them
-            self._write_captions()
-        if is_new:  # what others have in the viewer does not count, hidden or not
-            self.viewer.reset_view(layers=[layer for layer in self.viewer.layers if self._is_ours(layer)])
+        is_new = CELLS[role] not in {CELLS[other] for other in self._captions}
+        self._captions[role] = text
+        self._write_captions(may_add=True)
+        if is_new:
+            self._point_camera()
 
-    def _write_captions(self) -> None:
+    def caption_anew(self, event: Any = None) -> None:
+        """Write over each picture what is seen there: one was shown, hidden or removed."""
+        if self.viewer is not None:
+            self._write_captions(may_add=False)  # while all layers are cleared, one more would never end it
+
+    def _write_captions(self, may_add: bool) -> None:
+        seen = {CELLS[role]: text for role, text in self._captions.items() if self.is_seen(role)}
+        # Text among volumes would turn with them.
+        is_wanted = bool(seen) and self.viewer.dims.ndisplay == 2
         roles = {cell: role for role, cell in reversed(CELLS.items())}
-        # A picture that is not there yet has its empty caption at the measurement's, where it does not move the camera.
-        corners = [self._place(roles[cell if cell in self._captions else (0, 0)]) for cell in roles]
-        positions = np.asarray(corners) - (0.02 * self.grid[0], 0)
-        features = {"caption": [self._captions.get(cell, "") for cell in roles]}
+        # A picture that is not seen has its empty caption at the measurement's, where it does not move the camera.
+        corners = [self._place(roles[cell if cell in seen else (0, 0)])[-2:] for cell in roles]
+        positions = np.asarray(corners) - (0.02 * self.grid[-2], 0)
+        captions = [seen.get(cell, "") for cell in roles]
         layer = self.find("captions", Points)
         if layer is not None:
-            layer.data, layer.features = positions, features
+            if list(layer.features["caption"]) != captions:
+                layer.data, layer.features = positions, {"caption": captions}
+            if is_wanted != self._captioned:
+                layer.visible = self._captioned = is_wanted
             return
+        if not (is_wanted and may_add):
+            return
+        self._captioned = True
         selected = set(self.viewer.layers.selection)
         self.viewer.add_points(
             positions,
             name=f"{self.name} · captions",
-            features=features,
+            features={"caption": captions},
             text={"string": "{caption}", "anchor": "upper_left", "color": "#8a929a", "size": 11},
             size=0.01,
             canvas_size_limits=(0, 100),

@@ -107,9 +107,9 @@ class History:
 
     def keep(self, ended: str) -> None:
         """Keep what the refinement has come to as the result of a run."""
-        self._count += 1
         result = self.current(ended)
         assert result is not None
+        self._count += 1
         self.results.append(result)
         self.changed.emit()
 
@@ -127,7 +127,7 @@ class History:
         if run.snapshot is None or session.measurement is None or session.canvas is None:
             return None
         facts = session.measurement, session.truth, session.canvas, run.snapshot, run.settings
-        return Result(self._count, *facts, run.snapshot.ended or ended)
+        return Result(self._count + 1, *facts, run.snapshot.ended or ended)
 
     def show(self, result: Result) -> None:
         """Show a result again, with its measurement and its support; a run can then go on from it.

@@ -14,7 +14,8 @@ from napari_dipr.measurement import Measurement, suspicious_pixels
 if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
-COLOUR = "#ff9500"
+# No colour of the pattern, which is black to yellow.
+COLOUR = "#3da5ff"
 
 
 class Mask:
@@ -68,7 +69,7 @@ class Mask:
 
         ``done`` gets how many pixels, by reason.
         """
-        measurement = self._measurement()
+        measurement = self.session.need_measurement()
 
         def found(suspects: Any) -> None:
             layer = self.draw()
@@ -89,7 +90,7 @@ class Mask:
             If a run is under way, there is no mask, or nothing would be left.
         """
         layer, session = self.layer, self.session
-        original = self._originals[self._measurement().name]
+        original = self._originals[session.need_measurement().name]
         session.refinement.must_be_idle()
         if session.busy:  # what it comes to would be of another mask
             raise DiprError(f"{session.busy[-1]} is under way. Wait for it.")
@@ -102,16 +103,10 @@ class Mask:
         session.support_changed.emit()
 
     def _make(self) -> Labels:
-        canvas, measurement = self.session.canvas, self._measurement()
-        assert canvas is not None
+        canvas, measurement = self.session.need_canvas(), self.session.need_measurement()
         layer = canvas.show_labels("mask", ~measurement.measured, "unmeasured pixels", COLOUR)
         layer.contour, layer.opacity = 0, 0.7
         for event in (layer.events.paint, layer.events.set_data):
             event.connect(lambda event: QTimer.singleShot(0, self.changed.emit))
         self.changed.emit()
         return layer
-
-    def _measurement(self) -> Measurement:
-        if self.session.measurement is None:
-            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
-        return self.session.measurement

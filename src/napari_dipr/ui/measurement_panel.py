@@ -87,6 +87,13 @@ class MeasurementPanel(QWidget):
         self.around = ComboBox(choices=["peak", "centre"], label="around", tooltip="What the crop is centred on")
         self.use_button = button("Use as measurement", "Make a measurement of these data and show it", self._use)
 
+        self.loaded = ComboBox(
+            choices=[], label="at work", tooltip="One of the measurements that were loaded, as it was left"
+        )
+        loaded = Form()
+        loaded.add(self.loaded)
+        self.loaded_row = QWidget()
+        self.loaded_row.setLayout(loaded)
         form = Form()
         form.add(self.layer)
         form.addRow("", self.open_button)
@@ -94,6 +101,7 @@ class MeasurementPanel(QWidget):
         form.add(self.key, self.frame, self.kind, self.zero_frequency, self.mask, self.mask_file, self.leave_out)
         form.add(self.threshold, self.crop, self.around)
         layout = QVBoxLayout(self)
+        layout.addWidget(self.loaded_row)
         layout.addLayout(form)
         layout.addWidget(self.use_button)
         layout.addWidget(self._masking())
@@ -115,12 +123,24 @@ class MeasurementPanel(QWidget):
         layout.addWidget(button("Reset form", "All of this form as it was at first", self.memory.reset))
         layout.addStretch()
         self.layer.changed.connect(told(self._layer_chosen))
+        self.loaded.changed.connect(told(session.take_up))
+        follow(self, session.measurement_changed, self._list_loaded)
+        follow(self, session.viewer.layers.events.removed, self._list_loaded)
+        self._list_loaded()
         follow(self, session.busy_changed, lambda: self.use_button.setEnabled(not session.busy))
         # Not at every key stroke.
         self.key.native.editingFinished.connect(self._key_entered)
         self.frame.native.setKeyboardTracking(False)
         self.frame.changed.connect(self._file_again)
         self.key.enabled = False
+
+    def _list_loaded(self, event: Any = None) -> None:
+        names = self.session.loaded
+        with self.loaded.changed.blocked():
+            self.loaded.choices = names
+            if names:
+                self.loaded.value = names[-1]
+        self.loaded_row.setVisible(len(names) > 1)
 
     def _masking(self) -> QCollapsible:
         mask = self.session.mask
@@ -166,7 +186,7 @@ class MeasurementPanel(QWidget):
         words = f"{int((~measurement.measured).sum())} of {measurement.measured.size} pixels are unmeasured."
         words += " What is painted differs: press Use mask." if mask.is_drawn else ""
         self.mask_words.setText(
-            f"Orange (1) was not measured, and is left free; erase (0) what was. {words}{self._suggestion}"
+            f"Blue (1) was not measured, and is left free; erase (0) what was. {words}{self._suggestion}"
         )
 
     def _simulation(self) -> QCollapsible:

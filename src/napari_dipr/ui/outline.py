@@ -24,13 +24,20 @@ class Outline:
         self.session = session
 
     def draw(self, shape: Literal["rectangle", "ellipse"]) -> Shapes:
-        """Return the layer, ready for one more outline; it is made where there is none."""
+        """Return the layer, ready for one more outline; it is made where there is none.
+
+        Raises
+        ------
+        DiprError
+            If there is no measurement, or napari shows volumes.
+        """
         session = self.session
-        if session.canvas is None:
-            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
-        layer = session.canvas.find("outline", Shapes)
+        canvas = session.need_canvas()
+        if session.viewer.dims.ndisplay == 3:
+            raise DiprError("Outlines are drawn in a plane. Leave napari's 3D display first.")
+        layer = canvas.find("outline", Shapes)
         if layer is None:
-            layer = session.canvas.show_outline(SUPPORT_COLOUR)
+            layer = canvas.show_outline(SUPPORT_COLOUR)
             layer.mouse_drag_callbacks.append(self._dragged)
         session.viewer.layers.selection = {layer}
         layer.mode = f"add_{shape}"
@@ -62,7 +69,7 @@ class Outline:
         """Put pixels into the support as a person's stroke does, and give the brush back to it."""
         session = self.session
         if session.support_layer is None:
-            session.show_support(np.zeros(inside.shape, bool), "drawn by hand")
+            session.show_support(np.zeros(inside.shape, bool), session.support_from)
         layer = session.support_layer
         assert layer is not None
         where = np.nonzero(inside & (np.asarray(layer.data) == 0))
@@ -79,7 +86,6 @@ class Outline:
             If there is no measurement, a run is under way, or the layer does not do.
         """
         session = self.session
-        if session.measurement is None:
-            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
+        measurement = session.need_measurement()
         session.refinement.must_be_idle()
-        session.show_support(inside_of(layer, session.measurement.grid), f"layer {layer.name}")
+        session.show_support(inside_of(layer, measurement.grid), f"layer {layer.name}")

@@ -73,7 +73,7 @@ class Pictures:
         if self.session.canvas is None:
             return
         if (layer := self.session.canvas.find(what)) is not None:
-            layer.visible = shown
+            layer.visible = shown  # its caption goes with it
         if what in self._possible() and (snapshot := self.session.refinement.snapshot) is not None:
             self._draw(what, snapshot)
 

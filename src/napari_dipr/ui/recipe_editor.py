@@ -1,9 +1,11 @@
 """The recipe as rows: one a stage, with what stands beside the stages kept as it is written."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import LineEdit
+from qtpy.compat import isalive
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -18,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.forms import button, remark
-from napari_dipr.ui.worker import in_background
+from napari_dipr.ui.worker import in_background, load_torch
 
 COLUMNS = ("stage", "iterations", "options")
 # As napari_dipr.solvers.recipe has them, which would bring torch along.
@@ -39,13 +41,12 @@ class RecipeEditor(QWidget):
         super().__init__()
         self.text = text
         self._read = ""
-        self._gone = [False]
-        gone = self._gone
-        self.destroyed.connect(lambda: gone.append(True))
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(len(COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self.table.setFixedHeight(150)
         self.add_button = button("Add", "A stage below the one that is chosen", self._add)
@@ -79,12 +80,17 @@ class RecipeEditor(QWidget):
 
     def read(self) -> None:
         """Bring the rows to the text, unless they are there already; a text that is no recipe is told."""
-        text, gone = self.text.value, self._gone
-        if text == self._read:
-            return
-        self._read = text
+        text = self.text.value
+        if text != self._read:
+            self._read = text
+            self._parse(self._fill)
+
+    def _parse(self, then: Callable[[list[tuple[str, int, str]]], None]) -> None:
+        """Say what is wrong with the text; where nothing is, hand the rows that it comes to on."""
+        text = self.text.value
 
         def stages() -> Any:
+            load_torch()
             from napari_dipr.solvers.recipe import Recipe
 
             try:
@@ -93,14 +99,14 @@ class RecipeEditor(QWidget):
                 return str(error)
 
         def done(found: list[str] | str) -> None:
-            if gone[-1] or text != self.text.value:
+            if not isalive(self) or text != self.text.value:
                 return  # closed or edited meanwhile
             if isinstance(found, str):
                 self.words.setText(found)
                 return
             self.words.setText("")
             matches = [match for match in map(STAGE.fullmatch, found) if match]
-            self._fill([(match["name"], int(match["iterations"]), match["options"] or "") for match in matches])
+            then([(match["name"], int(match["iterations"]), match["options"] or "") for match in matches])
 
         # Off the main thread: it is the first to need torch, perhaps. Nothing waits for it, a run neither.
         in_background(stages, done, lambda: None, "Reading the recipe")
@@ -114,7 +120,7 @@ class RecipeEditor(QWidget):
             names.setCurrentText(name)
             number.setRange(1, 1_000_000)
             number.setValue(iterations)
-            line.setPlaceholderText("such as beta=0.8")
+            line.setPlaceholderText("beta=0.8, …")
             names.currentTextChanged.connect(self._write)
             number.valueChanged.connect(self._write)
             line.editingFinished.connect(self._write)
@@ -130,7 +136,7 @@ class RecipeEditor(QWidget):
         beside = self.text.value.partition(";")[2]
         self._read = " + ".join(stages) + (f";{beside}" if beside else "")
         self.text.value = self._read
-        self.words.setText("" if stages else "A recipe has a stage at least.")
+        self._parse(lambda rows: None)
 
     def _change(self, rows: list[tuple[str, int, str]], chosen: int) -> None:
         self._fill(rows, chosen)

@@ -16,6 +16,7 @@ from napari_dipr.ui.plots import ConvergencePlot
 from napari_dipr.ui.recipe_editor import RecipeEditor
 from napari_dipr.ui.refinement import WORDS
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.worker import load_torch
 
 WRITTEN = "as written below"
 ALGORITHMS = {
@@ -109,6 +110,7 @@ class RefinePanel(QWidget):
         for number, box in enumerate(self.extras.values()):
             shown.addWidget(box.native, number // 2, number % 2)
         form.addRow("also show", shown)
+        follow(self, session.measurement_changed, self._show_extras)
         self.device.value = setting("running", "device")
         self.memory = FormMemory(
             "refine",
@@ -125,7 +127,7 @@ class RefinePanel(QWidget):
                 **{str(what): box for what, box in self.extras.items()},
             },
         )
-        self.reset_button = button("Reset form", "All of this form as it was at first", self.memory.reset)
+        self.reset_button = button("Reset form", "All of this form as it was at first", self.reset)
         form.addRow("", self.reset_button)
         self.editor = RecipeEditor(self.text)
         self.edit_button = button("Edit its stages", "Write this algorithm as a recipe, to be changed", self._edit)
@@ -152,6 +154,7 @@ class RefinePanel(QWidget):
         self._support_from = ""
         self._enable()
         self._support_changed()
+        self._show_extras()
 
     def run(self) -> None:
         """Start the refinement that the form describes."""
@@ -186,12 +189,19 @@ class RefinePanel(QWidget):
             free=FREE if self.free.value else 0.0,
         )
 
+    def reset(self) -> None:
+        """Bring the form to its defaults: those of the settings page for the device, the likeliest for the start."""
+        self.memory.reset()
+        self.device.value, self._support_from = setting("running", "device"), ""
+        self._support_changed()
+
     def _edit(self) -> None:
         """Write the chosen preset out as text and rows."""
         algorithm, iterations = ALGORITHMS[self.algorithm.value], self.iterations.value
         options = {"beta": self.beta.value} if algorithm in WITH_BETA else {}
 
         def written() -> str:
+            load_torch()
             from napari_dipr.solvers.recipe import Recipe
 
             # Shrink-wrap is what the box, and the model, say.
@@ -201,6 +211,10 @@ class RefinePanel(QWidget):
             self.text.value, self.algorithm.value = text, WRITTEN
 
         self.session.do(written, done, "Writing the recipe", whatever_is_loaded=True)
+
+    def _show_extras(self) -> None:
+        measurement = self.session.measurement
+        self.extras["sections"].native.setVisible(measurement is not None and len(measurement.grid) == 3)
 
     def _continue(self) -> None:
         self._support_changed()
@@ -287,7 +301,8 @@ class RunBar(QWidget):
 
     def _show(self) -> None:
         session, run = self.session, self.session.refinement
-        ready = session.measurement is not None and session.support_layer is not None
+        support = session.support
+        ready = session.measurement is not None and support is not None and bool(support.any())
         self.start.setEnabled(run.state == "idle" and ready and not session.busy)
         self.pause.setEnabled(run.state in ("running", "paused"))
         text, keys = "Resume" if run.state == "paused" else "Pause", self.pause.shortcut()
@@ -305,7 +320,11 @@ class RunBar(QWidget):
         if snapshot is None:
             self.progress.setRange(0, 0 if run.state == "running" else 1)
             self.progress.setValue(0)
-            missing = "Load a measurement first." if session.measurement is None else "Now a support: step 2."
+            missing = "Load a measurement first."
+            if session.measurement is not None:
+                missing = (
+                    "Now a support: step 2." if support is None else "The support is empty: paint where the object is."
+                )
             self.words.setText("Starting …" if run.state == "running" else "Ready to start." if ready else missing)
             return
         self.progress.setRange(0, snapshot.total)

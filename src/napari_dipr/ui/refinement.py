@@ -97,9 +97,7 @@ class Refinement:
         if self.state != "idle":
             return
         session = self.session
-        measurement, support = session.measurement, session.support
-        if measurement is None:
-            raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
+        measurement, support = session.need_measurement(), session.support
         if support is None:
             raise DiprError("There is no support yet. Propose one in the Support panel, or take the autocorrelation's.")
         if start not in self.available_starts():
@@ -180,8 +178,8 @@ class Refinement:
         self._mailbox, self._worker, self.snapshot, self.settings = Mailbox(), None, None, {}
         self._set(self._mailbox, "idle")
 
-    def take_up(self, snapshot: Snapshot, settings: dict[str, Any]) -> None:
-        """Have an earlier run's outcome as the one from which a run can go on."""
+    def take_up(self, snapshot: Snapshot | None, settings: dict[str, Any]) -> None:
+        """Have an earlier run's outcome, or none, as the one from which a run can go on."""
         self.snapshot, self.settings = snapshot, settings
         self.advanced.emit()
         self.changed.emit()

@@ -26,7 +26,7 @@ from napari_dipr.ui.history import Result, Settled
 from napari_dipr.ui.pictures import SMALL
 from napari_dipr.ui.session import session_of
 
-COLUMNS = ("run", "χ²", "free χ²", "iterations", "support", "recipe")
+COLUMNS = ("run", "χ²", "free χ²", "its", "pixels", "recipe")
 TURNS: dict[str, tuple[Settled, str]] = {
     "Twin": ("twin", "Flip and conjugate the object: its intensities stay the same"),
     "Recentre": ("centre", "Shift the object to the middle: its intensities stay the same"),
@@ -50,6 +50,7 @@ class RunsPanel(QWidget):
         self.table.setIconSize(QSize(SMALL, SMALL))
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.horizontalHeader().setSectionResizeMode(len(COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumHeight(170)
         self.show_button: QPushButton = button("Show", "Show this run's object, support and measurement", self._show)
         self.continue_button = button(
@@ -155,6 +156,8 @@ class RunsPanel(QWidget):
             self.history.show(chosen)
 
     def _continue(self) -> None:
+        if not len(self.history.continued):
+            raise DiprError("The Refine panel says how to go on. Open it: Plugins › Phase retrieval › Refine.")
         if self.chosen is not self.history.shown:  # else whatever was masked or painted since counts
             self._show()
         self.history.continued.emit()

@@ -23,11 +23,15 @@ from napari_dipr.ui.changes import Changes
 from napari_dipr.ui.history import History
 from napari_dipr.ui.mask import Mask
 from napari_dipr.ui.outline import Outline
-from napari_dipr.ui.pictures import Pictures, brightest
+from napari_dipr.ui.pictures import Pictures
+from napari_dipr.ui.proposer import Proposer
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
 
 SAMPLE_TAG = "napari-dipr sample"
+BY_HAND = "drawn by hand"
+# What belongs to one measurement, and is kept while another is worked on.
+OWN = ("measurement", "truth", "canvas", "proposal", "support_from", "strokes", "known_support", "_edited", "_changes")
 
 
 class Session:
@@ -48,8 +52,9 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    refinement, history, pictures, mask, outline
-        The run, those before it, what is shown of their objects, which pixels were not measured, and what is drawn.
+    proposer, refinement, history, pictures, mask, outline
+        First guesses, the run, those before it, what is shown of their objects, which pixels were not measured, and
+        what is drawn.
     """
 
     measurement_changed = Signal()
@@ -63,13 +68,14 @@ class Session:
         self.truth: NDArray[np.complex64] | None = None
         self.canvas: Canvas | None = None
         self.proposal: Any = None
-        self.support_from = "drawn by hand"
+        self.support_from = BY_HAND
         self.known_support: NDArray[np.bool_] | None = None
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
-        self.mask, self.outline = Mask(self), Outline(self)
+        self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
+        self._left: dict[str, dict[str, Any]] = {}
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -93,7 +99,7 @@ class Session:
         canvas = Canvas(self.viewer, measurement.name, measurement.grid)
         self._take(measurement, truth, canvas)
         if layer is None:
-            canvas.show_image("measurement", logarithm(measurement.intensities), "measurement (log)")
+            self._show_measurement()
         else:
             canvas.adopt(layer, "measurement", "measurement (log)")
         self.mask.begin(measurement)
@@ -102,22 +108,49 @@ class Session:
         self.measurement_changed.emit()
         self.support_changed.emit()
 
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The names of the measurements that can be worked on, that at hand last."""
+        return (*self._left, *(() if self.measurement is None else (self.measurement.name,)))
+
+    def take_up(self, name: str) -> None:
+        """Work on one of the loaded measurements again, as it was left: proposal, pins and run."""
+        if name in self._left:
+            left = self._left[name]
+            self.return_to(left["measurement"], left["truth"], left["canvas"])
+
     def return_to(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
-        """Take up a measurement again that was used before, with the layers that it has."""
+        """Take up a measurement that was used before, with the layers that it has."""
         self._take(measurement, truth, canvas)
+        if canvas.find("measurement") is None:
+            self._show_measurement()
         canvas.show()
         self.mask.show()
         self.measurement_changed.emit()
         self.support_changed.emit()
 
     def _take(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
-        self.refinement.abandon()
+        run = self.refinement
+        outcome = run.snapshot, run.settings
+        run.abandon()
         if self.canvas is not None and self.canvas is not canvas:
             self.canvas.hide()
+        if self.measurement is not None:
+            self._left[self.measurement.name] = {key: getattr(self, key) for key in OWN} | {"outcome": outcome}
+        self.proposal, self.support_from, self.strokes = None, BY_HAND, None
+        self._edited, self._changes, outcome = False, Changes(), (None, {})
+        for key, value in self._left.pop(canvas.name, {}).items():
+            if key == "outcome":
+                outcome = value
+            else:
+                setattr(self, key, value)
         self.measurement, self.truth, self.canvas = measurement, truth, canvas
-        self.proposal, self.support_from, self.strokes = None, "drawn by hand", None
-        self._edited, self._changes = False, Changes()
         self.known_support = self.support
+        run.take_up(*outcome)
+
+    def _show_measurement(self) -> None:
+        picture = logarithm(self.need_measurement().intensities)
+        self.need_canvas().show_image("measurement", picture, "measurement (log)")
 
     def _free_name(self, name: str, layer: Image | None) -> str:
         # Names tell the layers of two measurements apart.
@@ -139,8 +172,14 @@ class Session:
             self.use(measurement, truth, layer)
 
     def _layer_removed(self, event: Any) -> None:
-        if (event.value.metadata.get(TAG) or ("", ""))[1] == "support":
+        name, role = event.value.metadata.get(TAG) or ("", "")
+        if role == "support":
             self.support_changed.emit()
+        if name in self._left and not self._left[name]["canvas"].layers:
+            del self._left[name]  # nothing of it is left to look at; its runs are in the history
+        for canvas in (self.canvas, *(left["canvas"] for left in self._left.values())):
+            if canvas is not None and canvas.name == name:
+                canvas.caption_anew()
 
     # --- support -----------------------------------------------------------------------------------------------------
 
@@ -188,9 +227,10 @@ class Session:
 
     def _pin(self, strokes: NDArray[np.int8] | None) -> None:
         self.strokes = strokes
-        self._canvas().show_pins(strokes)
+        self.need_canvas().show_pins(strokes)
 
-    def _but_pinned(self, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def but_pinned(self, support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a support with what a person painted in or out of it."""
         return support if self.strokes is None else np.where(self.strokes == 0, support, self.strokes > 0)
 
     def reshape(self, change: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], edited: bool = True) -> None:
@@ -204,7 +244,7 @@ class Session:
         self.refinement.pass_edits_on()
         before, known = np.asarray(layer.data) > 0, self.known_support
         assert known is not None
-        after = self._but_pinned(change(before))
+        after = self.but_pinned(change(before))
         if not after.any():
             raise DiprError("Nothing would be left of the support: it stays as it is.")
         self.refinement.check(after)
@@ -221,68 +261,13 @@ class Session:
         strokes = None if self.strokes is None else move(self.strokes)
         if (proposal := self.proposal) is not None:
             self.proposal = replace(proposal, object=move(proposal.object), support=move(proposal.support))
-            if self._canvas().find("guess") is not None:
-                self._show_guess()
+            if self.need_canvas().find("guess") is not None:
+                self.proposer.show()
         if self.support is not None:
             self.refinement.pass_edits_on()
             edited, after = self._edited, move(self.support)
             self.show_support(after, self.support_from, strokes)
             self._edited = edited
-
-    def propose(self, model: str, device: str) -> None:
-        """Let a network propose object and support, off the main thread; the threshold is what suits the object."""
-        measurement = self._measurement()
-
-        def job() -> Any:
-            from napari_dipr.networks.propose import propose
-
-            return propose(measurement, model, device=device)
-
-        def done(proposal: Any) -> None:
-            self.proposal = proposal
-            self._show_guess()
-            phase = np.where(proposal.support, np.angle(proposal.object), np.nan).astype(np.float32)
-            self.pictures.show_object(np.abs(proposal.object), phase, proposal.support)
-            self.show_support(proposal.support, f"model {proposal.model}")
-
-        self.do(job, done, f"Proposing with {model}")
-
-    def _show_guess(self) -> None:
-        amplitude = np.abs(self.proposal.object)
-        limits = 0.0, brightest(amplitude, self.proposal.support)
-        self.pictures.end_comparison()
-        self._canvas().show_image("guess", amplitude, "network amplitude", colormap="gray", limits=limits)
-
-    def rethreshold(self, threshold: float) -> None:
-        """Draw the support anew from the network's output that is at hand; what was painted since stays."""
-        if self.proposal is None or self.refinement.state != "idle":
-            return
-        from napari_dipr.networks.propose import rethreshold
-
-        self.proposal = rethreshold(self.proposal, threshold)
-        if self.support is not None:
-            self.agree(self.support)
-        self.show_support(self._but_pinned(self.proposal.support), f"model {self.proposal.model}", self.strokes)
-
-    def propose_autocorrelation(self) -> None:
-        """Take the first support from the autocorrelation, off the main thread."""
-        measurement = self._measurement()
-
-        def job() -> Any:
-            from napari_dipr.physics.fourier import autocorrelation
-            from napari_dipr.solvers.problem import Problem
-            from napari_dipr.solvers.shrinkwrap import autocorrelation_support
-
-            problem = Problem.of(measurement)
-            modulus = np.fft.fftshift(autocorrelation(problem.amplitudes.square())[0].abs().numpy())
-            return np.sqrt(modulus / modulus.max()), autocorrelation_support(problem)[0].numpy()
-
-        def done(result: Any) -> None:
-            self.proposal = None
-            self._canvas().show_image("guess", result[0], "autocorrelation (√)", colormap="gray")
-            self.show_support(result[1], "autocorrelation")
-
-        self.do(job, done, "Autocorrelation")
 
     def show_support(
         self, support: NDArray[np.bool_], support_from: str, strokes: NDArray[np.int8] | None = None
@@ -293,7 +278,7 @@ class Session:
         """
         layer = self.support_layer
         if layer is None:
-            layer = self._canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
+            layer = self.need_canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
             layer.events.paint.connect(self._painted)
             layer.events.set_data.connect(lambda event: self.support_changed.emit())
         before = np.asarray(layer.data) > 0
@@ -373,13 +358,15 @@ class Session:
 
         in_background(job, finished, over, description)
 
-    def _measurement(self) -> Measurement:
+    def need_measurement(self) -> Measurement:
+        """Return the measurement. Raises DiprError where there is none."""
         if self.measurement is None:
             raise DiprError("There is no measurement yet. Open one, or take a sample, in the Measurement panel.")
         return self.measurement
 
-    def _canvas(self) -> Canvas:
-        self._measurement()
+    def need_canvas(self) -> Canvas:
+        """Return where the measurement is shown. Raises DiprError where there is none."""
+        self.need_measurement()
         assert self.canvas is not None
         return self.canvas
 

@@ -7,14 +7,14 @@ import napari
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSlider
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.errors import DiprError, ModelError
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark
 from napari_dipr.ui.memory import setting
-from napari_dipr.ui.session import session_of
+from napari_dipr.ui.session import BY_HAND, session_of
 from napari_dipr.ui.support_tools import TOOLS
 
 
@@ -43,7 +43,7 @@ class SupportPanel(QWidget):
         self.autocorrelation_button = button(
             "From autocorrelation",
             "A first support from the data alone: a little wider than the object is likely to be",
-            session.propose_autocorrelation,
+            session.proposer.propose_autocorrelation,
         )
         self.empty_button = button("Empty", "An empty support, to paint by hand", self._empty)
         self.tools = {
@@ -79,25 +79,33 @@ class SupportPanel(QWidget):
         self.reason = remark()
         self.state = remark()
         form = Form()
-        form.add(self.model, self.device, self.threshold, self.other)
+        form.add(self.model, self.device, self.threshold)
         buttons = QHBoxLayout()
         buttons.addWidget(self.propose_button)
         buttons.addWidget(self.autocorrelation_button)
         buttons.addWidget(self.empty_button)
         tools = QGridLayout()
-        drawn = (self.box_button, self.ellipse_button, self.take_button)
+        drawn = (self.box_button, self.ellipse_button)
         for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button, *drawn)):
-            tools.addWidget(tool, number // 3, number % 3)
+            tools.addWidget(tool, number // 4, number % 4)
+        taking = QHBoxLayout()
+        taking.addWidget(self.other.native, 1)
+        taking.addWidget(self.take_button)
+        label = QLabel(self.other.label)
+        label.setToolTip(self.other.tooltip)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addLayout(buttons)
         layout.addLayout(tools)
+        others = Form()
+        others.addRow(label, taking)
+        layout.addLayout(others)
         layout.addWidget(self.reason)
         layout.addWidget(self.state)
         layout.addStretch()
 
         self.model.changed.connect(self._model_changed)
-        self.threshold.changed.connect(session.rethreshold)
+        self.threshold.changed.connect(session.proposer.rethreshold)
         follow(self, session.measurement_changed, self._measurement_changed)
         follow(self, session.support_changed, self._support_changed)
         follow(self, session.refinement.changed, self._enable)
@@ -111,13 +119,13 @@ class SupportPanel(QWidget):
         self.session.outline.take_from(self.other.value)
 
     def _propose(self) -> None:
-        self.session.propose(self.model.value, self.device.value)
+        self.session.proposer.propose(self.model.value, self.device.value)
 
     def _empty(self) -> None:
         measurement = self.session.measurement
         if measurement is not None:
             self.session.proposal = None
-            self.session.show_support(np.zeros(measurement.grid, bool), "drawn by hand")
+            self.session.show_support(np.zeros(measurement.grid, bool), BY_HAND)
 
     def _measurement_changed(self) -> None:
         from napari_dipr.networks.zoo import fitting_model, misfit, model_names
@@ -162,10 +170,11 @@ class SupportPanel(QWidget):
         for other in (self.box_button, self.ellipse_button):
             other.setEnabled(loaded)
         self.threshold.enabled = idle and self.session.proposal is not None
-        there = self.session.support is not None
+        support = self.session.support
+        there = support is not None and bool(support.any())
         for tool in self.tools.values():
             tool.setEnabled(there)
-        self.reset_button.setEnabled(there and self.session.proposal is not None)
+        self.reset_button.setEnabled(support is not None and self.session.proposal is not None)
         self.unpin_button.setEnabled(self.session.strokes is not None)
 
     def _support_changed(self) -> None:
@@ -174,8 +183,10 @@ class SupportPanel(QWidget):
         if support is None:
             self.state.setText("")
             return
-        words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), from {self.session.support_from}"
-        words += ", edited by hand" if self.session.is_edited else ""
+        origin = self.session.support_from
+        words = f"{int(support.sum())} pixels ({support.mean():.1%} of the grid), "
+        words += origin if origin == BY_HAND else f"from {origin}"
+        words += ", edited by hand" if self.session.is_edited and origin != BY_HAND else ""
         if (strokes := self.session.strokes) is not None:
             words += f", {np.count_nonzero(strokes)} pinned"
         if (proposal := self.session.proposal) is not None:

@@ -4,11 +4,15 @@ Workers are made on the main thread by napari's ``create_worker``, which stops t
 hand over are copies in numpy, never a live tensor.
 """
 
+import ctypes
+import importlib.util
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,20 @@ from napari_dipr.ui.pictures import brightest, draw
 INTERVAL = 0.05
 # The longest rest between two pictures that showing them can cost, seconds.
 REST = 10.0
+
+
+def load_torch() -> None:
+    """Load torch's libraries; for a worker, before it imports torch. The window goes on meanwhile.
+
+    They take up to some seconds from a disk. An import holds Python's lock all along, and with it the window.
+    """
+    found = None if "torch" in sys.modules else importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return
+    for library in ("torch_cpu", "torch_cuda", "torch_python"):
+        for path in Path(found.origin).parent.glob(f"lib/*{library}.*"):
+            with suppress(OSError):  # then the import tells
+                ctypes.CDLL(str(path))
 
 
 def in_background(
@@ -191,10 +209,9 @@ def _refine(
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
-    from napari_dipr.device import trim_memory
-
     problem = recipe = start = steps = iterate = None
     try:
+        load_torch()
         from napari_dipr.solvers.run import run
 
         problem, recipe, start = prepare()
@@ -224,6 +241,8 @@ def _refine(
         raise _explain(error) from None
     finally:
         problem = recipe = start = steps = iterate = None
+        from napari_dipr.device import trim_memory
+
         trim_memory()
 
 

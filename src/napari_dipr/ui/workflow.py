@@ -83,8 +83,8 @@ class Workflow(QWidget):
 
     def reset_forms(self) -> None:
         """Bring the forms to their defaults, whatever was run last."""
-        for panel in (self.measurement, self.refine):
-            panel.memory.reset()
+        self.measurement.memory.reset()
+        self.refine.reset()
 
     @property
     def hint(self) -> str:
