@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_dipr.ui.app import open_window
 from napari_dipr.ui.demo import SAMPLE, go_through, wait_for
+from napari_dipr.ui.memory import unremembered
 from napari_dipr.ui.refine_panel import WRITTEN
 
 IMAGES = Path(__file__).parent / "images"
@@ -31,7 +32,6 @@ def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -
     viewer, panels = open_window()
     session, run = panels.session, panels.session.refinement
     panels.export.folder.value = EXPORTS
-    panels.reset_forms()
     if frame is not None:
         panels.measurement.frame.value = frame
     panels.measurement.open(data / "scan54" / "stack_raw_counts.npz")
@@ -50,8 +50,9 @@ def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    workflow()
-    if "NAPARI_DIPR_DATA" in os.environ:
-        measured = Path(os.environ["NAPARI_DIPR_DATA"])
-        measured_crystal(measured, "measured-crystal.png", 99, "hio*270 + er*30")
-        measured_crystal(measured, "measured-volume.png", None, "raar*450 + er*50; shrinkwrap(threshold=0.1)")
+    with unremembered():
+        workflow()
+        if "NAPARI_DIPR_DATA" in os.environ:
+            measured = Path(os.environ["NAPARI_DIPR_DATA"])
+            measured_crystal(measured, "measured-crystal.png", 99, "hio*270 + er*30")
+            measured_crystal(measured, "measured-volume.png", None, "raar*450 + er*50; shrinkwrap(threshold=0.1)")

@@ -14,6 +14,7 @@ from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import open_window
 from napari_dipr.ui.demo import SAMPLE, wait_for
+from napari_dipr.ui.memory import unremembered
 from napari_dipr.ui.workflow import Workflow
 
 IMAGES = Path(__file__).parent / "images"
@@ -23,13 +24,12 @@ LONG = 1_000_000
 @contextmanager
 def window(source: str | None = None) -> Iterator[tuple[Any, Workflow]]:
     """Open the program, its forms as they are at first."""
-    viewer, workflow = open_window(source)
-    workflow.reset_forms()
-    workflow.refine.extras["colours"].value = workflow.refine.extras["difference"].value = False
-    try:
-        yield viewer, workflow
-    finally:
-        viewer.close()
+    with unremembered():
+        viewer, workflow = open_window(source)
+        try:
+            yield viewer, workflow
+        finally:
+            viewer.close()
 
 
 def photograph(viewer: Any, name: str) -> None:
@@ -188,9 +188,10 @@ def painting() -> None:
             frame(viewer, frames)
         refine.bar.stop.click()
         is_over(workflow, 1)
-    # One palette for all: that of the last, which has every colour.
-    last = frames[-1].quantize(96, dither=Image.Dither.NONE)
-    first, *others = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in frames]
+    # One palette for all: that of some of them, side by side, for pins and marks come on the way.
+    some = np.hstack([np.asarray(picture) for picture in frames[::6]])
+    palette = Image.fromarray(some).quantize(128, dither=Image.Dither.NONE)
+    first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in frames]
     times = [140] * (len(frames) - 1) + [3000]
     first.save(IMAGES / "painting.gif", save_all=True, append_images=others, duration=times, loop=0)
 

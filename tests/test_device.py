@@ -82,6 +82,37 @@ def test_freed_memory_is_kept_until_it_is_released():
     assert released > 40 << 20
 
 
+@pytest.mark.skipif(device._glibc() is None, reason="not glibc")
+def test_a_thread_keeps_as_much_where_all_share_one_heap():
+    script = """
+import resource, threading, torch
+from napari_dipr.device import keep_freed_memory, share_one_heap
+
+def count():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.empty(40 << 20, dtype=torch.uint8).zero_()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def work():
+    keep_freed_memory()
+    print(min(count() for _ in range(4)))
+
+torch.set_num_threads(1)
+if {share}:
+    share_one_heap()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+    def faults(share):
+        command = [sys.executable, "-c", script.replace("{share}", str(share))]
+        return min(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3))
+
+    assert faults(True) < faults(False) / 2
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
     keep_freed_memory()

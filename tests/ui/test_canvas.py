@@ -101,3 +101,32 @@ def test_a_support_that_was_turned_into_an_image_can_be_made_anew(loaded):
     assert session.support is None
     session.show_support(support, "test")
     np.testing.assert_array_equal(session.support, support)
+
+
+def captions(canvas):
+    layer = canvas.find("captions")
+    return {text for text in layer.features["caption"] if text} if layer.visible else set()
+
+
+def test_a_caption_is_there_while_its_picture_is_seen(loaded):
+    session = loaded.session
+    session.pictures.show_object(*(np.ones((72, 72), np.float32),) * 2, session.support)
+    canvas = session.canvas
+    assert captions(canvas) == {"measurement (log)", "object amplitude", "object phase"}
+    canvas.find("phase").visible = False
+    assert captions(canvas) == {"measurement (log)", "object amplitude"}
+    session.viewer.layers.remove(canvas.find("amplitude"))
+    assert captions(canvas) == {"measurement (log)"}
+    canvas.find("phase").visible = True
+    assert "object phase" in captions(canvas)
+    session.viewer.layers.clear()  # comes to an end
+    assert not session.viewer.layers
+
+
+def test_volumes_have_captions_in_planes_and_none_in_three_dimensions(session):
+    session.use(Measurement.of(np.random.default_rng(0).random((16, 24, 24)) + 1, zero_frequency="centre"))
+    assert captions(session.canvas) == {"measurement (log)"}
+    session.viewer.dims.ndisplay = 3
+    assert captions(session.canvas) == set()
+    session.viewer.dims.ndisplay = 2
+    assert captions(session.canvas) == {"measurement (log)"}

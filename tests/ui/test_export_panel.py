@@ -66,3 +66,25 @@ def test_a_run_that_failed_does_not_lend_its_settings_to_the_one_before(refined,
 
 def test_there_is_nothing_to_export_before_a_run(loaded):
     assert not loaded.export.export_button.isEnabled()
+
+
+def test_files_are_named_after_their_run_and_what_would_be_replaced_is_told(refined, finished, idle, tmp_path):
+    panel, session = refined.export, refined.session
+    panel.folder.value = tmp_path
+    assert panel.name.value == "fashion-0_run1"
+    assert panel.export_button.text() == "Export TIFF"
+    written = []
+    session.exported.connect(lambda paths: written.append(paths))
+    panel.export_button.click()
+    idle(lambda: len(written) == 1)
+    assert panel.export_button.text() == "Replace TIFF"
+    refined.refine.bar.start.click()
+    finished(session)
+    assert panel.name.value == "fashion-0_run2"
+    assert panel.export_button.text() == "Export TIFF"
+    panel.name.value = "fashion-0_run1"
+    assert "it would be replaced" in panel.state.text()
+    panel.name.value = "mine"
+    refined.refine.bar.start.click()
+    finished(session)
+    assert panel.name.value == "mine"  # what a person has written stays

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import read_provenance
 from napari_dipr.samples import sample
+from napari_dipr.ui.refine_panel import RefinePanel
+from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.workflow import Workflow
 
 
@@ -241,3 +245,56 @@ def test_a_run_that_was_forgotten_is_exported_for_what_it_was(refined, tmp_path)
     runs.choose(session.history.results[1])
     runs.delete_button.click()
     assert session.history.current("exported while it ran").ended == "all iterations done"
+
+
+def test_a_measurement_is_taken_up_again_as_it_was_left(refined, idle):
+    session, panel = refined.session, refined.measurement
+    shown, name = session.history.shown, session.measurement.name
+    session.support_layer.paint((3, 5), 1)
+    idle(lambda: session.strokes is not None)
+    strokes, support, origin = session.strokes, session.support, session.support_from
+    assert not panel.loaded_row.isVisibleTo(panel)
+    session.use(*sample("fashion-1"))
+    assert (session.strokes, session.refinement.snapshot) == (None, None)
+    session.show_support(np.ones((72, 72), bool), "another")
+    session.viewer.layers.remove(next(la for la in session.viewer.layers if la.name == f"{name} · measurement (log)"))
+    assert panel.loaded_row.isVisibleTo(panel)
+    assert panel.loaded.value == session.measurement.name
+    panel.loaded.value = name
+    assert session.measurement.name == name
+    assert session.history.shown is shown
+    np.testing.assert_array_equal(session.strokes, strokes)
+    np.testing.assert_array_equal(session.support, support)
+    assert (session.support_from, session.is_edited) == (origin, True)
+    assert session.canvas.is_seen("measurement")  # made anew
+    assert panel.loaded.value == name
+
+
+def test_a_measurement_without_layers_is_taken_off_the_list(refined):
+    session = refined.session
+    name = session.measurement.name
+    session.use(*sample("fashion-1"))
+    assert session.loaded == (name, session.measurement.name)
+    for layer in [layer for layer in session.viewer.layers if layer.name.startswith(f"{name} ·")]:
+        session.viewer.layers.remove(layer)
+    assert session.loaded == (session.measurement.name,)
+    refined.runs.choose(session.history.results[0])
+    refined.runs.show_button.click()
+    assert session.measurement.name == name
+    assert session.canvas.is_seen("measurement")
+    assert session.canvas.is_seen("amplitude")
+
+
+def test_continuing_needs_the_form_that_says_how(viewer, session, finished, told):
+    session.use(*sample("fashion-0"))
+    session.show_support(abs(session.truth) > 0, "the object")
+    form = RefinePanel(viewer)
+    form.iterations.value = 10
+    form.run()
+    finished(session)
+    runs = RunsPanel(viewer)
+    form.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    runs.continue_button.click()
+    assert "Open it: Plugins" in told.messages()[-1]
+    assert len(session.history.results) == 1

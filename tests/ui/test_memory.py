@@ -4,7 +4,7 @@ import pytest
 from magicgui.widgets import ComboBox, SpinBox
 from napari.settings import get_plugin_settings
 
-from napari_dipr.ui.memory import FormMemory, setting
+from napari_dipr.ui.memory import FormMemory, setting, unremembered
 from napari_dipr.ui.workflow import Workflow
 
 
@@ -84,3 +84,19 @@ def test_the_refine_form_comes_back_as_it_was_run(loaded, viewer, finished):
     again.refine.reset_button.click()
     assert (again.refine.algorithm.value, again.refine.iterations.value) == ("HIO, then ER", 300)
     again.close()
+
+
+def test_what_is_no_person_s_choice_is_neither_read_nor_kept(qapp):
+    first = widgets()
+    memory = FormMemory("form", first)
+    first["number"].value = 7
+    memory.save()
+    with unremembered():
+        second = widgets()
+        other = FormMemory("form", second)
+        assert second["number"].value == 3
+        second["number"].value = 5
+        other.save()
+    third = widgets()
+    FormMemory("form", third)
+    assert third["number"].value == 7

@@ -61,6 +61,15 @@ def test_in_a_volume_an_outline_is_in_its_plane(workflow, idle):
     assert np.flatnonzero(session.support.any((1, 2))).tolist() == [7]
 
 
+def test_no_outline_is_drawn_in_three_dimensions(workflow, told):
+    session = workflow.session
+    session.use(Measurement.of(np.ones((20, 20, 20)), zero_frequency="centre"))
+    session.viewer.dims.ndisplay = 3
+    workflow.support.box_button.click()
+    assert "Leave napari's 3D display" in told.messages()[-1]
+    assert session.canvas.find("outline") is None
+
+
 @pytest.mark.parametrize("kind", ["labels", "image", "shapes"])
 def test_a_support_is_taken_from_another_layer(loaded, kind):
     session, viewer = loaded.session, loaded.session.viewer

@@ -94,3 +94,14 @@ def test_the_rows_are_what_is_run(loaded, idle, finished):
     refine.bar.start.click()
     finished(loaded.session)
     assert loaded.session.history.results[-1].recipe == "hio*27 + er*13"
+
+
+def test_an_option_that_is_none_is_told_as_soon_as_it_is_written(editing, idle):
+    editor = editing.refine.editor
+    line = editor.table.cellWidget(0, 2)
+    line.setText("gamma=2")
+    line.editingFinished.emit()
+    idle(lambda: "gamma" in editor.words.text())
+    line.setText("beta=0.7")
+    line.editingFinished.emit()
+    idle(lambda: editor.words.text() == "")

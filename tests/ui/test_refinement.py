@@ -270,11 +270,22 @@ def test_an_error_in_the_solver_leaves_the_window_usable(loaded, finished, idle,
 def test_a_support_that_cannot_do_is_told_before_anything_changes(loaded, finished, told, label, says):
     session = loaded.session
     session.support_layer.data_setitem(tuple(i.ravel() for i in np.indices((72, 72))), label)
-    loaded.refine.bar.start.click()
+    loaded.refine.run()
     finished(session)
     assert any(says in message for message in told.messages())
     assert session.refinement.snapshot is None
     assert (np.asarray(session.support_layer.data) == label).all()
+
+
+def test_an_empty_support_waits_to_be_painted(loaded):
+    bar, support = loaded.refine.bar, loaded.support
+    support.empty_button.click()
+    assert not bar.start.isEnabled()
+    assert "empty" in bar.words.text()
+    assert not any(tool.isEnabled() for tool in support.tools.values())
+    loaded.session.support_layer.data_setitem((np.array([30, 31]), np.array([30, 30])), 1)
+    assert bar.start.isEnabled()
+    assert all(tool.isEnabled() for tool in support.tools.values())
 
 
 def test_nothing_starts_without_measurement_or_support(workflow):
@@ -429,3 +440,26 @@ def test_a_volume_streams_while_it_is_refined(workflow, finished, idle):
         assert layer.data.shape == (24, 24, 24)
     np.testing.assert_array_equal(session.canvas.find("amplitude").data, run.snapshot.amplitude)
     np.testing.assert_array_equal(session.support, run.snapshot.support)
+
+
+def test_a_volume_drawn_as_one_streams_in_fewer_voxels_and_is_whole_when_held(workflow, finished, idle, monkeypatch):
+    monkeypatch.setattr("napari_dipr.ui.pictures.STREAMED", 12)
+    session, run = workflow.session, workflow.session.refinement
+    measurement, truth = simulate(1 + np.random.default_rng(0).random((12, 12, 12)))
+    session.use(measurement, truth)
+    session.show_support(np.abs(truth) > 0, "test")
+    session.viewer.dims.ndisplay = 3
+    workflow.refine.iterations.value = LONG
+    workflow.refine.bar.start.click()
+    idle(lambda: session.canvas.find("amplitude") is not None and session.canvas.find("amplitude").data.shape[0] == 12)
+    coarse = session.canvas.find("amplitude")
+    assert tuple(coarse.scale) == (2, 2, 2)
+    workflow.refine.bar.pause.click()
+    idle(lambda: session.canvas.find("phase").data.shape == (24, 24, 24))
+    whole = session.canvas.find("amplitude")
+    np.testing.assert_array_equal(whole.data, run.snapshot.amplitude)
+    assert tuple(whole.scale) == (1, 1, 1)
+    np.testing.assert_array_equal(whole.translate, session.support_layer.translate)
+    workflow.refine.bar.stop.click()
+    finished(session)
+    assert session.canvas.find("amplitude").data.shape == (24, 24, 24)

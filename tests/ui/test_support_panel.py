@@ -109,6 +109,8 @@ def test_an_empty_support_is_there_to_be_painted(workflow):
     workflow.session.support_layer.paint((40, 40), 1)
     assert workflow.session.support.any()
     assert workflow.session.support_from == "drawn by hand"
+    assert "drawn by hand" in workflow.support.state.text()
+    assert "from drawn" not in workflow.support.state.text()
 
 
 @needs_model
@@ -317,3 +319,18 @@ def test_a_late_result_for_another_measurement_does_not_count(workflow, idle, qt
     session.use(*sample("fashion-5"))
     qtbot.wait(1500)
     assert session.support is None
+
+
+def test_a_new_proposal_takes_the_place_of_the_run_that_is_shown(proposed, finished, idle):
+    session = proposed.session
+    proposed.refine.iterations.value = 20
+    proposed.refine.bar.start.click()
+    finished(session)
+    assert session.history.shown is session.history.results[0]
+    proposed.support.propose_button.click()
+    idle(lambda: session.refinement.snapshot is None)
+    assert session.history.shown is None
+    assert not proposed.export.export_button.isEnabled()
+    proposed.runs.show_button.click()
+    assert session.history.shown is session.history.results[0]
+    assert proposed.export.export_button.isEnabled()

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -134,7 +137,7 @@ def test_a_held_run_waits_until_it_is_to_step_to_go_on_or_to_stop():
 
 def test_a_snapshot_claims_no_wish_that_the_run_has_not_seen(monkeypatch):
     monkeypatch.setattr(worker, "INTERVAL", 0.0)
-    mailbox, pixel = Mailbox(interval=0), np.zeros((72, 72), np.int8)
+    mailbox, pixel = Mailbox(interval=0, showing=1.0), np.zeros((72, 72), np.int8)
     pixel[0, 0] = 1
     seen = []
     mailbox.post(Wish(pixel))
@@ -153,10 +156,14 @@ def test_no_snapshot_is_due_until_the_last_one_was_shown(monkeypatch):
     mailbox.showing = True
     clock[0] += 10
     assert not mailbox.wants_snapshot()
-    mailbox.shown(seconds=0.2)
+    mailbox.shown(seconds=2.0)  # of the first, whose layers had to be made
+    clock[0] += 0.11
+    assert mailbox.wants_snapshot()
+    mailbox.showing, mailbox.making = True, 0.1
+    mailbox.shown(seconds=0.1)
+    clock[0] += 3.0
+    assert not mailbox.wants_snapshot()  # making and showing may take 6 % of the time, no more
     clock[0] += 0.2
-    assert not mailbox.wants_snapshot()  # showing may take an eighth of the time, no more
-    clock[0] += 1.5
     assert mailbox.wants_snapshot()
 
 
@@ -166,3 +173,18 @@ def test_the_global_phase_is_held_still_between_frames():
     first = worker._pictures(torch.from_numpy(x)[None], inside, None)["object"]
     turned = torch.from_numpy(x * np.exp(2j).astype(np.complex64))[None]
     np.testing.assert_allclose(worker._pictures(turned, inside, first)["object"], first, rtol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks where Linux lists libraries")
+def test_torch_s_libraries_are_there_before_it_is_imported():
+    script = """
+import sys
+from napari_dipr.ui.worker import load_torch
+load_torch()
+assert "torch" not in sys.modules
+assert "libtorch_cpu" in open("/proc/self/maps").read()
+import torch
+assert torch.ones(3).sum() == 3
+load_torch()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

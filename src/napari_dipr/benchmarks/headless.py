@@ -1,8 +1,8 @@
-"""How fast a run is in a process of its own, without a window: ``python -m napari_dipr.benchmarks.headless GRID…``."""
+"""How fast a run is without a window: ``python -m napari_dipr.benchmarks.headless GRID…``, seconds on its input."""
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +26,25 @@ def ball(grid: Sequence[int]) -> tuple[Measurement, NDArray[np.bool_]]:
     return Measurement.of(power, zero_frequency="centre", name="ball"), inside
 
 
-def rate(grid: Sequence[int], seconds: float = 4.0) -> float:
-    """Return the iterations per second of HIO on :func:`ball`, after a second to warm up."""
+def stopwatch(grid: Sequence[int]) -> Callable[[float], float]:
+    """Return what lets HIO on :func:`ball` work for so many seconds and returns the iterations per second."""
     measurement, inside = ball(grid)
     problem = Problem.of(measurement)
     steps = run(problem, Recipe.parse(RECIPE), random_start(problem, as_support(inside, problem), SEED))
+    next(steps)
 
-    def go_on_for(duration: float) -> tuple[int, float]:
-        iterate, until = next(steps), time.monotonic() + duration
-        while time.monotonic() < until:
-            iterate = next(steps)
-        return iterate.iteration, time.monotonic()
+    def work_for(seconds: float) -> float:
+        first, began = next(steps).iteration, time.monotonic()
+        while (now := time.monotonic()) < began + seconds:
+            last = next(steps).iteration
+        return (last - first) / (now - began)
 
-    first, began = go_on_for(1.0)
-    last, ended = go_on_for(seconds)
-    steps.close()
-    return (last - first) / (ended - began)
+    work_for(1.0)  # the first iterations are slower
+    return work_for
 
 
 if __name__ == "__main__":
-    print(rate([int(side) for side in sys.argv[1:]]))  # noqa: T201
+    # A rate for each line with a number of seconds: between them this process rests.
+    work_for = stopwatch([int(side) for side in sys.argv[1:]])
+    for line in sys.stdin:
+        print(work_for(float(line)), flush=True)  # noqa: T201

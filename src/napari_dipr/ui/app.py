@@ -1,14 +1,18 @@
 """Open napari with the workflow docked."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import napari
 from qtpy.QtWidgets import QApplication
 
+from napari_dipr.errors import DiprError
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.workflow import Workflow
 
 PLUGIN = "napari-dipr"
+PATIENCE = 300.0  # seconds for one step, on a slow machine that imports torch for the first time
 
 
 def open_window(source: str | None = None) -> tuple["napari.Viewer", Workflow]:
@@ -33,6 +37,22 @@ def open_gui(source: str | None = None) -> None:
     """Open the window and stay until it is closed."""
     open_window(source)
     napari.run()
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    """Let the window work until a condition holds.
+
+    Raises
+    ------
+    DiprError
+        If it does not come to hold.
+    """
+    until = time.monotonic() + PATIENCE
+    while not done():
+        QApplication.processEvents()
+        time.sleep(0.001)
+        if time.monotonic() > until:
+            raise DiprError(f"Waited {PATIENCE:.0f} s for {what} in vain. The notifications tell more.")
 
 
 def _load(source: str) -> tuple[Any, ...]:

@@ -96,19 +96,28 @@ class Canvas:
         *,
         colormap: str = "inferno",
         limits: tuple[float, float] | None = None,
+        every: int = 1,
     ) -> Image:
-        """Show data as the image of a role: the layer that is there gets new data, and new limits where given."""
+        """Show data as the image of a role: the layer that is there gets new data, and new limits where given.
+
+        Of data that are not new, ``every`` second, third … pixel along each axis alone, in the same place.
+        """
         layer = self.find(role, Image)
         self._waiting.pop(role, None)
         if layer is not None and not layer.visible:
-            self._waiting[role] = partial(self.show_image, role, data, caption, colormap=colormap, limits=limits)
+            self._waiting[role] = partial(
+                self.show_image, role, data, caption, colormap=colormap, limits=limits, every=every
+            )
             return layer
         is_rgb = data.ndim > len(self.grid) and data.shape[-1] == 3
         limits = (0, 255) if is_rgb else limits or _limits(data)
         # A contrast that a person has set stays.
         is_ours = layer is None or self._limits.get(role) == tuple(layer.contrast_limits)
         if layer is not None:
-            _replace_data(layer, data)
+            _replace_data(layer, data[(slice(every // 2, None, every),) * layer.ndim])
+            if layer.scale[0] != every:
+                layer.scale = (every,) * layer.ndim
+                layer.translate = np.asarray(self._place(role)[-layer.ndim :]) + every // 2
             layer.name = f"{self.name} · {caption}"
             if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
                 layer.contrast_limits_range = limits

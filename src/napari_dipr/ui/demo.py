@@ -10,14 +10,13 @@ import numpy as np
 from qtpy.QtWidgets import QApplication
 from skimage.morphology import disk, opening
 
-from napari_dipr.errors import DiprError
-from napari_dipr.ui.app import open_gui, open_window
+from napari_dipr.ui.app import open_gui, open_window, wait_until
+from napari_dipr.ui.memory import unremembered
 from napari_dipr.ui.support_tools import largest_piece
 from napari_dipr.ui.workflow import Workflow
 
 # One whose proposal has islands to brush away, and from which HIO ends at the object however it rounds.
 SAMPLE = "sample:fashion-39"
-PATIENCE = 300.0  # seconds for one step, on a slow machine that imports torch for the first time
 
 
 def run_demo(headless: bool, output: Path) -> None:
@@ -25,11 +24,12 @@ def run_demo(headless: bool, output: Path) -> None:
     if not headless:
         open_gui(SAMPLE)
         return
-    viewer, workflow = open_window(SAMPLE)
-    try:
-        go_through(viewer, workflow, output)
-    finally:
-        viewer.close()
+    with unremembered():
+        viewer, workflow = open_window(SAMPLE)
+        try:
+            go_through(viewer, workflow, output)
+        finally:
+            viewer.close()
 
 
 def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> list[Path]:
@@ -37,7 +37,6 @@ def go_through(viewer: "napari.Viewer", workflow: Workflow, output: Path) -> lis
     output.mkdir(parents=True, exist_ok=True)
     session, run = workflow.session, workflow.session.refinement
     pictures: list[Path] = []
-    workflow.reset_forms()
 
     def photograph(step: str) -> None:
         pictures.append(output / f"{len(pictures) + 1}-{step}.png")
@@ -76,19 +75,8 @@ def _edit(support: Any) -> None:
 
 
 def wait_for(done: Callable[[], bool], what: str) -> None:
-    """Let the window work until a condition holds, and then draw.
-
-    Raises
-    ------
-    DiprError
-        If it does not come to hold.
-    """
-    until = time.monotonic() + PATIENCE
-    while not done():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > until:
-            raise DiprError(f"The demo waited {PATIENCE:.0f} s for {what} in vain. The notifications tell more.")
+    """Let the window work until a condition holds, and then draw. Raises DiprError if it does not come to hold."""
+    wait_until(done, what)
     for _ in range(20):
         QApplication.processEvents()
         time.sleep(0.005)

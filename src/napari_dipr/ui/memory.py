@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,22 @@ from napari.settings import get_plugin_settings
 from napari_dipr.io.write import write_json
 
 PLUGIN = "napari-dipr"
+_switch = {"on": True}
 
 
 def setting(page: str, name: str) -> Any:
     """Return a choice of the settings page (napari: *File › Preferences*), as the manifest declares it."""
     return getattr(getattr(get_plugin_settings(PLUGIN), page), name)
+
+
+@contextlib.contextmanager
+def unremembered() -> Iterator[None]:
+    """Have forms begin at their defaults and keep nothing: benchmarks and pictures are no person's choices."""
+    _switch["on"] = False
+    try:
+        yield
+    finally:
+        _switch["on"] = True
 
 
 class FormMemory:
@@ -35,6 +47,8 @@ class FormMemory:
 
     def save(self) -> None:
         """Remember what the form holds. A place that cannot be written to is no reason to stop."""
+        if not _switch["on"]:
+            return
         held = {key: _plain(widget.value) for key, widget in self.widgets.items()}
         with contextlib.suppress(Exception):
             write_json(_file(), {**self._read(), self.name: held})
@@ -51,6 +65,8 @@ class FormMemory:
                 self.widgets[key].value = value
 
     def _read(self) -> dict[str, Any]:
+        if not _switch["on"]:
+            return {}
         try:
             read = json.loads(_file().read_text(encoding="utf-8"))
             return read if isinstance(read, dict) else {}

@@ -23,6 +23,8 @@ STYLES: dict[Extra, tuple[str, str]] = {
 }
 # Pixels along the longer side of a small picture.
 SMALL = 44
+# Voxels along the longest side of a volume that is drawn as one during a run.
+STREAMED = 64
 
 
 class Pictures:
@@ -43,21 +45,32 @@ class Pictures:
         self.show_amplitude(amplitude, brightest(amplitude, inside))
         self.show_phase(phase)
 
-    def show_amplitude(self, amplitude: NDArray[np.float32], limit: float) -> None:
+    def show_amplitude(self, amplitude: NDArray[np.float32], limit: float, every: int = 1) -> None:
         """Show an amplitude, up to a limit."""
-        self._canvas().show_image("amplitude", amplitude, "object amplitude", colormap="gray", limits=(0.0, limit))
+        style: Any = {"colormap": "gray", "limits": (0.0, limit), "every": every}
+        self._canvas().show_image("amplitude", amplitude, "object amplitude", **style)
 
-    def show_phase(self, phase: NDArray[np.float32]) -> None:
+    def show_phase(self, phase: NDArray[np.float32], every: int = 1) -> None:
         """Show a phase, radians; nothing where it is NaN."""
-        limits = (-np.pi, np.pi)
-        self._canvas().show_image("phase", phase, "object phase", colormap="twilight_shifted", limits=limits)
+        style: Any = {"colormap": "twilight_shifted", "limits": (-np.pi, np.pi), "every": every}
+        self._canvas().show_image("phase", phase, "object phase", **style)
 
-    def steps(self, snapshot: "Snapshot") -> list[Callable[[], None]]:
-        """Return what shows an iterate, one picture a step, so that the window can answer in between."""
-        s = snapshot
+    def steps(self, snapshot: "Snapshot", streaming: bool = False) -> list[Callable[[], None]]:
+        """Return what shows an iterate, one picture a step, so that the window can answer in between.
+
+        A volume that is drawn as one, and will soon be another, is shown in fewer voxels: all of them take long to be
+        handed to the graphics card.
+        """
+        s, every = snapshot, 1
+        if streaming and self.session.viewer.dims.ndisplay == 3:
+            every = -(-max(s.support.shape) // STREAMED)
         limit = s.limit or brightest(s.amplitude, s.support)
         extras = [partial(self._show_extra, what, picture) for what, picture in s.extras.items()]
-        return [partial(self.show_amplitude, s.amplitude, limit), partial(self.show_phase, s.phase), *extras]
+        return [
+            partial(self.show_amplitude, s.amplitude, limit, every),
+            partial(self.show_phase, s.phase, every),
+            *extras,
+        ]
 
     def show_snapshot(self, snapshot: "Snapshot") -> None:
         """Show an iterate at once, and draw the extra pictures that it lacks where nothing runs."""

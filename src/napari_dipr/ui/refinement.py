@@ -145,6 +145,8 @@ class Refinement:
         if self.state == "running":
             self._mailbox.hold(True)
             self._set(self._mailbox, "paused")
+            if self.snapshot is not None and self.session.viewer.dims.ndisplay == 3:
+                self.session.pictures.show_snapshot(self.snapshot)  # in full
         elif self.state == "paused":
             self.pass_edits_on()
             self._mailbox.hold(False)
@@ -237,7 +239,8 @@ class Refinement:
                 self.session.pictures.show_snapshot(snapshot)
                 self.advanced.emit()
             else:
-                steps = [*self.session.pictures.steps(snapshot), self.advanced.emit]
+                streaming = self.state == "running"
+                steps = [*self.session.pictures.steps(snapshot, streaming), self.advanced.emit]
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.extras = self.session.pictures.wanted()
             self._show_on(mailbox, snapshot, steps, began)

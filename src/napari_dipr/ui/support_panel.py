@@ -87,7 +87,7 @@ class SupportPanel(QWidget):
         tools = QGridLayout()
         drawn = (self.box_button, self.ellipse_button)
         for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button, *drawn)):
-            tools.addWidget(tool, number // 4, number % 4)
+            tools.addWidget(tool, number // 3, number % 3)
         taking = QHBoxLayout()
         taking.addWidget(self.other.native, 1)
         taking.addWidget(self.take_button)

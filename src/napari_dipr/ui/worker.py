@@ -122,11 +122,12 @@ class Wish:
 class Mailbox:
     """What the window asks of a run, and whether it has shown the last snapshot. Both threads use it.
 
-    Showing iterates may take a share ``showing`` of the time from window and solver, and ``interval`` seconds at least
-    lie between two of them. ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be drawn of each.
+    Making and showing iterates may take a share ``showing`` of the time from window and solver, and ``interval``
+    seconds at least lie between two of them. ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be
+    drawn of each.
     """
 
-    def __init__(self, interval: float = 0.1, showing: float = 0.12) -> None:
+    def __init__(self, interval: float = 0.1, showing: float = 0.06) -> None:
         self._interval, self._showing = interval, showing
         self._lock = threading.Lock()
         self._wishes: list[Wish] = []
@@ -135,7 +136,7 @@ class Mailbox:
         self._until: int | None = None
         self.extras: tuple[Any, ...] = ()
         self.shown_at, self.showing = 0.0, False
-        self.cost = 0.0
+        self.cost = self.making = 0.0
 
     def post(self, wish: Wish) -> int:
         """Leave a wish, to be done after those before it. Returns its number."""
@@ -175,7 +176,9 @@ class Mailbox:
     def shown(self, seconds: float) -> None:
         """Say that the last snapshot is on the screen, and how long that took."""
         with self._lock:
-            self.showing, self.cost, self.shown_at = False, seconds, time.monotonic()
+            # The first picture says nothing of the next ones: its layers had to be made.
+            cost = 0.0 if self.shown_at == 0 else self.making + seconds
+            self.showing, self.cost, self.shown_at = False, cost, time.monotonic()
 
     def wants_snapshot(self) -> bool:
         """Say whether the next snapshot is due: the last one is shown, and the window had time to breathe."""
@@ -223,9 +226,10 @@ def _refine(
             controls = mailbox.take(iterate.iteration)
             held = controls is None and not mailbox.showing
             if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
-                mailbox.showing = True
-                snapshot = _snapshot(iterate, before, time.monotonic() - began, done)
+                mailbox.showing, now = True, time.monotonic()
+                snapshot = _snapshot(iterate, before, now - began, done)
                 snapshot = _with_extras(snapshot, mailbox, measurement)
+                mailbox.making = time.monotonic() - now
                 before, shown = snapshot.object, iterate.iteration
             yield snapshot
             if controls is None:

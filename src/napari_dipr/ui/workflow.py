@@ -81,11 +81,6 @@ class Workflow(QWidget):
         """The panels, in their order."""
         return (self.measurement, self.support, self.refine, self.runs, self.export)
 
-    def reset_forms(self) -> None:
-        """Bring the forms to their defaults, whatever was run last."""
-        self.measurement.memory.reset()
-        self.refine.reset()
-
     @property
     def hint(self) -> str:
         """What is missing, or under way, in words."""

@@ -1,0 +1,41 @@
+"""How long a running napari takes to open the dock, and the first run to import torch: ``python -m …opening``."""
+
+import json
+import sys
+import time
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_dipr.ui.memory import unremembered
+
+
+def opening() -> dict[str, float | bool]:
+    """Return ``opening_s``, ``torch_early`` and ``first_stall_ms`` of :func:`~napari_dipr.ui.stalls.stalls`."""
+    viewer = napari.Viewer()
+    for _ in range(20):
+        QApplication.processEvents()
+    began = time.monotonic()
+    _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    QApplication.processEvents()
+    opened, torch_early = time.monotonic() - began, "torch" in sys.modules
+
+    from napari_dipr.samples import sample
+    from napari_dipr.ui.app import wait_until
+    from napari_dipr.ui.stalls import ticking
+
+    measurement, truth = sample("fashion-0")
+    workflow.session.use(measurement, truth)
+    workflow.session.show_support(abs(truth) > 0, "the object")
+    for _ in range(20):
+        QApplication.processEvents()
+    with ticking() as late:
+        workflow.refine.bar.start.click()
+        wait_until(lambda: workflow.session.refinement.state == "idle", "the run to end")
+    viewer.close()
+    return {"opening_s": opened, "torch_early": torch_early, "first_stall_ms": 1e3 * max(late)}
+
+
+if __name__ == "__main__":
+    with unremembered():
+        print(json.dumps(opening()))  # noqa: T201
