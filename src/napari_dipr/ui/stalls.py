@@ -47,7 +47,7 @@ def stalls(grids: Sequence[tuple[int, ...]] = GRIDS, seconds: float = 3.0) -> di
 
 def _opening() -> dict[str, Any]:
     """Open the dock and start the first run, in a process of its own where neither was loaded before."""
-    command = [sys.executable, "-m", "napari_dipr.benchmarks.opening"]
+    command = [sys.executable, "-m", "napari_dipr.ui.opening"]
     return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]))
 
 
