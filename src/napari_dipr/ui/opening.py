@@ -1,4 +1,4 @@
-"""What a running napari takes to open the dock, and a first run to import torch: ``python -m napari_dipr.ui.opening``."""
+"""What a running napari takes to open the dock, and a first run to import torch: ``python -m …ui.opening``."""
 
 import json
 import sys
