@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +10,7 @@ from npe2 import PluginManifest  # noqa: E402
 
 from napari_dipr import contributions  # noqa: E402
 from napari_dipr.errors import FileError  # noqa: E402
+from napari_dipr.io.arrays import READERS  # noqa: E402
 from napari_dipr.io.write import read_provenance  # noqa: E402
 from napari_dipr.ui.canvas import TAG  # noqa: E402
 from napari_dipr.ui.session import session_of  # noqa: E402
@@ -31,7 +33,9 @@ def test_every_command_of_the_manifest_can_be_imported():
 
 
 def test_no_reader_stands_in_the_way_of_naparis_own():
-    assert not manifest().contributions.readers
+    (ours,) = manifest().contributions.readers
+    patterns = {pattern.removeprefix("*") for pattern in ours.filename_patterns}
+    assert patterns == set(READERS) - {".tif", ".tiff", ".npy", ".npz", ".h5", ".hdf5"}
 
 
 @pytest.mark.parametrize("title", [widget.display_name for widget in manifest().contributions.widgets])
@@ -125,3 +129,27 @@ def test_the_menus_commands_do_what_the_buttons_do(viewer, qtbot):
     assert words[0] == "twin"
     assert words[1].startswith("shifted by")
     assert words[2].startswith("phase ramp of")
+
+
+def test_a_cxi_file_that_is_dropped_comes_with_its_mask_and_geometry(make_napari_viewer, qtbot, tmp_path):
+    path = tmp_path / "shot.cxi"
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry_1/instrument_1/detector_1")
+        detector["data"] = np.random.default_rng(0).poisson(9, (3, 24, 32))
+        detector["mask"] = np.eye(24, 32, dtype=np.uint32)
+        detector["distance"], detector["x_pixel_size"], detector["y_pixel_size"] = 2.0, 55e-6, 55e-6
+        file["entry_1/instrument_1/beam_1/incident_wavelength"] = 1e-10
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(path, plugin=None)  # nothing else claims it
+    _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    panel = workflow.measurement
+    panel.layer.value = layer
+    panel.frame.value = 1
+    panel.use_button.click()
+    qtbot.waitUntil(lambda: workflow.session.measurement is not None, timeout=20_000)
+    measurement = workflow.session.measurement
+    assert measurement.grid == (24, 32)
+    np.testing.assert_array_equal(measurement.measured, np.eye(24, 32) == 0)
+    assert measurement.geometry.wavelength == pytest.approx(0.1)
+    assert measurement.source["key"] == "entry_1/instrument_1/detector_1/data"
+    assert measurement.source["frame"] == 1

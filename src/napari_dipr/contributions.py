@@ -1,5 +1,6 @@
 """What napari's menus call: samples, the writer, and the panels' buttons. Thin, and quick to import."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from napari.utils.notifications import show_error
 from napari_dipr.errors import FileError
 from napari_dipr.ui.canvas import TAG, logarithm
 from napari_dipr.ui.forms import told
-from napari_dipr.ui.session import SAMPLE_TAG, session_of
+from napari_dipr.ui.session import FILE_TAG, SAMPLE_TAG, session_of
 
 
 def fashion(number: int) -> list[tuple[Any, dict[str, Any], str]]:
@@ -31,6 +32,28 @@ fashion_boot = partial(fashion, 0)
 fashion_pullover = partial(fashion, 1)
 fashion_trouser = partial(fashion, 2)
 fashion_sandal = partial(fashion, 8)
+
+
+def reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[Any, dict[str, Any], str]]] | None:
+    """Return what reads a pattern as an image layer, for the endings that napari has no reader of its own for.
+
+    What the file says of bad pixels and geometry comes with the layer, to the measurement that is made of it.
+    """
+    return read_patterns if isinstance(path, str) else None
+
+
+def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]]:
+    """Read a file as :func:`~napari_dipr.io.arrays.load_array` does.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    """
+    from napari_dipr.io.arrays import load_array
+
+    loaded = load_array(str(path))
+    return [(loaded.array, {"name": Path(str(path)).stem, "metadata": {FILE_TAG: loaded}}, "image")]
 
 
 def write_layers(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> list[str]:

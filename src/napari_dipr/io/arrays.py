@@ -1,22 +1,20 @@
 """Numbers out of files: TIFF, NPY, NPZ and HDF5, without asking yet what they mean."""
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, FileError
-
-with contextlib.suppress(ImportError):
-    import hdf5plugin  # type: ignore[import-not-found, unused-ignore]  # noqa: F401  (registers detectors' filters)
-
-NUMERIC = "buifc"
+from napari_dipr.io.content import NUMERIC, Content, check_frame, choose, framed, no_key
+from napari_dipr.io.hdf5 import read_hdf5
+from napari_dipr.io.instruments import read_detector, read_mat, read_mrc
+from napari_dipr.measurement import Geometry
 
 
 class Loaded(NamedTuple):
@@ -30,22 +28,27 @@ class Loaded(NamedTuple):
         For the provenance: file name, path, key, frame and the file's SHA-256; plain JSON types.
     notes
         What was chosen where the caller did not, in words.
+    measured, geometry
+        What the file says of bad pixels and of the experiment, see :class:`~napari_dipr.io.content.Content`.
     """
 
     array: NDArray[Any]
     source: dict[str, Any]
     notes: tuple[str, ...]
+    measured: NDArray[np.bool_] | None = None
+    geometry: Geometry | None = None
 
 
 def load_array(path: str | Path, *, key: str | None = None, frame: int | None = None, prefer: str = "data") -> Loaded:
-    """Load an array from a TIFF, NPY, NPZ or HDF5 file.
+    """Load an array from a file, or a stack from a folder of TIFF files.
 
     Parameters
     ----------
     path
-        The file; its ending says what it is.
+        A file, whose ending says what it is; or a folder, whose TIFF files are frames in the order of their numbers.
     key
-        The array's name in an NPZ file, the dataset's path in an HDF5 file. None takes the largest 2-D or 3-D one.
+        The array's name in an NPZ or MAT file, the dataset's path in an HDF5 file. None takes what CXI and NeXus have
+        for data, else the largest 2-D or 3-D one.
     frame
         One frame of a stack: index along the first axis, from 0. None takes all of it.
     prefer
@@ -62,20 +65,17 @@ def load_array(path: str | Path, *, key: str | None = None, frame: int | None = 
         If the file is missing, damaged, of another kind, or does not have that key or frame.
     """
     path = Path(path)
-    if path.is_dir():
-        raise FileError(f"{path} is a folder. Give a file: {', '.join(sorted(READERS))}.")
-    if not path.is_file():
+    if not path.exists():
         raise FileError(f"There is no file {path}.")
-    reader = READERS.get(path.suffix.lower())
+    reader = _folder if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         ending = f"has the ending {path.suffix!r}" if path.suffix else "has no ending"
         raise FileError(f"{path.name} {ending}, which is not read. These are: {', '.join(sorted(READERS))}.")
-    if key is not None and reader not in (_npz, _hdf5):
+    if key is not None and reader not in (_npz, read_hdf5, read_mat):
         raise FileError(f"{path.name} holds one array and has no keys: leave out {key!r}.")
     try:
-        array, key, notes = reader(path, key, frame, prefer)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content = reader(path, key, frame, prefer)
+        digest = _digest([path] if path.is_file() else _pages(path))
     except DiprError:
         raise
     except MemoryError as error:
@@ -83,11 +83,41 @@ def load_array(path: str | Path, *, key: str | None = None, frame: int | None = 
     except Exception as error:  # of a damaged file, decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise FileError(f"{path.name} cannot be read as {path.suffix[1:].upper()}: {reason}") from error
-    source = {"file": path.name, "path": str(path), "key": key, "frame": frame, "sha256": digest}
-    return Loaded(array, source, notes)
+    source = {"file": path.name, "path": str(path), "key": content.key, "frame": frame, "sha256": digest}
+    return Loaded(content.array, source, content.notes, content.measured, content.geometry)
 
 
-def _tiff(path: Path, key: str | None, frame: int | None, prefer: str) -> tuple[NDArray[Any], str | None, Any]:
+def _digest(paths: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def _pages(folder: Path) -> list[Path]:
+    """Return the TIFF files of a folder in the order of the numbers in their names."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in (".tif", ".tiff")]
+    parts = {path: re.split(r"(\d+)", path.stem) for path in found}
+    return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in parts[path]])
+
+
+def _folder(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
+    pages = _pages(path)
+    if not pages:
+        raise FileError(f"{path} is a folder without TIFF files. Give one with a stack, or a file.")
+    if frame is not None:
+        check_frame(frame, (len(pages), 0, 0), path.name)
+        return Content(tifffile.imread(pages[frame]))
+    frames = [tifffile.imread(page) for page in pages]
+    odd = [page.name for page, one in zip(pages, frames, strict=True) if one.shape != frames[0].shape or one.ndim != 2]
+    if odd:
+        raise FileError(f"{odd[0]} is no frame like {pages[0].name}, {frames[0].shape}: all must be 2-D and equal.")
+    return Content(np.stack(frames), notes=(f"took {len(pages)} TIFF files, {pages[0].name} to {pages[-1].name}",))
+
+
+def _tiff(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         if series.keyframe.photometric.name in ("RGB", "PALETTE", "YCBCR", "CIELAB") or "S" in series.axes:
@@ -95,82 +125,45 @@ def _tiff(path: Path, key: str | None, frame: int | None, prefer: str) -> tuple[
         notes = () if len(file.series) == 1 else (f"took the first of {len(file.series)} images, {series.shape}",)
         # One page of many spares reading the rest; where pages are not frames (ImageJ's large stacks), all is read.
         if frame is not None and series.ndim == 3 and len(series.pages) == len(series):
-            _check_frame(frame, series.shape, path.name)
+            check_frame(frame, series.shape, path.name)
             page = series.pages[frame]
             if page is not None:
-                return page.asarray(), None, notes
-        return _framed(series.asarray(), frame, path.name), None, notes
+                return Content(page.asarray(), notes=notes)
+        return Content(framed(series.asarray(), frame, path.name), notes=notes)
 
 
-def _npy(path: Path, key: str | None, frame: int | None, prefer: str) -> tuple[NDArray[Any], str | None, Any]:
+def _npy(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
     _refuse_objects(path, path.name)
     array = np.load(path, allow_pickle=False, mmap_mode="r")
-    return np.array(_framed(_numeric(array, path.name), frame, path.name)), None, ()
+    return Content(np.array(framed(_numeric(array, path.name), frame, path.name)))
 
 
-def _npz(path: Path, key: str | None, frame: int | None, prefer: str) -> tuple[NDArray[Any], str | None, Any]:
+def _npz(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         if key is not None and key not in names:
-            raise FileError(_no_key(path, key, names))
+            raise FileError(no_key(path, key, names))
         notes: tuple[str, ...] = ()
         if key is None:
             shapes = {name: array.shape for name in names if (array := _if_numeric(archive, name)) is not None}
-            key, notes = _choose(path, shapes, prefer)
+            key, notes = choose(path, shapes, prefer)
         array = _if_numeric(archive, key)
         if array is None:
             raise FileError(f"{key!r} in {path.name} holds Python objects or text, not numbers. They are never loaded.")
-        return _framed(array, frame, f"{key!r} in {path.name}"), key, notes
+        return Content(framed(array, frame, f"{key!r} in {path.name}"), key, notes)
 
 
-def _hdf5(path: Path, key: str | None, frame: int | None, prefer: str) -> tuple[NDArray[Any], str | None, Any]:
-    with h5py.File(path, "r") as file:
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, node: found.update({name: node}) if isinstance(node, h5py.Dataset) else None)
-        notes: tuple[str, ...] = ()
-        if key is None:
-            numeric = {name: node.shape for name, node in found.items() if node.dtype.kind in NUMERIC}
-            key, notes = _choose(path, numeric, prefer)
-        dataset = file.get(key)  # links too, which the visit leaves out
-        if not isinstance(dataset, h5py.Dataset):
-            raise FileError(_no_key(path, key, list(found)))
-        what = f"{key!r} in {path.name}"
-        _refuse_missing_sources(dataset, path)
-        if dataset.dtype.kind not in NUMERIC:
-            raise FileError(f"{what} holds {dataset.dtype}, not numbers. Choose another dataset.")
-        if frame is None:
-            return dataset[()], key, notes
-        _check_frame(frame, dataset.shape, what)
-        return dataset[frame], key, notes
-
-
-_Reader = Callable[[Path, str | None, int | None, str], tuple[NDArray[Any], str | None, Any]]
+_Reader = Callable[[Path, str | None, int | None, str], Content]
 READERS: dict[str, _Reader] = {
     ".tif": _tiff,
     ".tiff": _tiff,
     ".npy": _npy,
     ".npz": _npz,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
+    **dict.fromkeys((".h5", ".hdf5", ".cxi", ".nxs", ".nx"), read_hdf5),
+    ".mat": read_mat,
+    **dict.fromkeys((".mrc", ".map", ".rec"), read_mrc),
+    **dict.fromkeys((".edf", ".cbf"), read_detector),
 }
-
-
-def _choose(path: Path, shapes: dict[str, tuple[int, ...]], prefer: str) -> tuple[str, tuple[str, ...]]:
-    """Choose the largest 2-D or 3-D array, and say so where there was a choice."""
-    fitting = {name: shape for name, shape in shapes.items() if len([n for n in shape if n > 1]) in (2, 3)}
-    if not fitting:
-        there = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numbers at all"
-        raise FileError(f"{path.name} holds no 2-D or 3-D array of numbers. It has: {there}.")
-    size = {name: int(np.prod(shape)) for name, shape in fitting.items()}
-    last = {name: name.rsplit("/", 1)[-1].lower() for name in fitting}
-    # Of arrays of one size the one with the name that is looked for, and a mask last where it is not.
-    name = min(fitting, key=lambda n: (-size[n], last[n] != prefer, "mask" in last[n] and prefer != "mask"))
-    others = ", ".join(other for other in shapes if other != name)
-    return name, (f"took {name!r}, {fitting[name]}" + (f"; also there: {others}" if others else ""),)
-
-
-def _no_key(path: Path, key: str, names: list[str]) -> str:
-    return f"{path.name} has no array {key!r}. It has: {', '.join(sorted(names)) or 'none'}."
 
 
 def _if_numeric(archive: Any, name: str) -> NDArray[Any] | None:
@@ -196,33 +189,3 @@ def _refuse_objects(path: Path, what: str) -> None:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         if header(file)[2].hasobject:
             raise FileError(f"{what} holds Python objects (a pickle), which are never loaded. Save plain numbers.")
-
-
-def _refuse_missing_sources(dataset: Any, path: Path) -> None:
-    # HDF5 reads a virtual dataset whose files are gone as zeros, without an error.
-    if not dataset.is_virtual:
-        return
-    missing = [name for name in _source_files(dataset) if name != "." and not (path.parent / name).is_file()]
-    if missing:
-        raise FileError(
-            f"{dataset.name} in {path.name} is made of other files, of which {len(missing)} are missing (first: "
-            f"{missing[0]}). Put them beside it."
-        )
-
-
-def _source_files(dataset: Any) -> Iterator[str]:
-    return (source.file_name for source in dataset.virtual_sources())
-
-
-def _framed(array: NDArray[Any], frame: int | None, what: str) -> NDArray[Any]:
-    if frame is None:
-        return array
-    _check_frame(frame, array.shape, what)
-    return array[frame]
-
-
-def _check_frame(frame: int, shape: tuple[int, ...], what: str) -> None:
-    if len(shape) < 3:
-        raise FileError(f"{what} has the shape {shape} and no frames: leave out the frame ({frame}).")
-    if not 0 <= frame < shape[0]:
-        raise FileError(f"{what} has the frames 0 to {shape[0] - 1}; {frame} is not among them.")

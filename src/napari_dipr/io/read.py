@@ -29,7 +29,7 @@ def read(
     Parameters
     ----------
     path
-        A TIFF, NPY, NPZ or HDF5 file with 2-D or 3-D data, or ``sample:fashion-K``.
+        A file that :func:`~napari_dipr.io.arrays.load_array` reads, with 2-D or 3-D data, or ``sample:fashion-K``.
     kind
         Whether the data are intensities or amplitudes. None takes intensities.
     zero_frequency
@@ -73,9 +73,12 @@ def as_measurement(
     MeasurementError
         If the data cannot be a measurement.
     """
-    array, source, notes = loaded
+    array, source, notes, good, geometry = loaded
     stem, frame = Path(source["file"]).stem, source["frame"]
     steps = [*notes, f"taken as {'amplitudes' if kind == 'amplitude' else 'intensities'}"]
+    if good is not None:
+        good = mask_for(good, np.squeeze(array).shape, frame)
+        measured = good if measured is None else measured & good
     where = zero_frequency
     if where is None and array.dtype.kind in "buif":
         trusted = np.squeeze(array)
@@ -90,6 +93,7 @@ def as_measurement(
         kind=kind or "intensity",
         zero_frequency=where,
         measured=measured,
+        geometry=geometry if np.squeeze(array).ndim == 2 else None,
         name=stem if frame is None else f"{stem}-{frame}",
         history=tuple(steps),
         source={**source, "kind": kind or "intensity"},
@@ -104,7 +108,7 @@ def load_mask(path: str | Path, *, key: str | None = None, frame: int | None = N
     FileError
         If the file cannot be read, or holds more than two values.
     """
-    array, _, _ = load_array(path, key=key, frame=frame, prefer="mask")
+    array = load_array(path, key=key, frame=frame, prefer="mask").array
     values = np.unique(array)
     if len(values) > 2 or (len(values) == 2 and values[0] != 0):
         few = ", ".join(f"{v:g}" for v in values[:4].real)

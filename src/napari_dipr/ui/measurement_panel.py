@@ -19,7 +19,7 @@ from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
 from napari_dipr.ui.memory import FormMemory
-from napari_dipr.ui.session import session_of
+from napari_dipr.ui.session import FILE_TAG, session_of
 
 FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
 
@@ -42,7 +42,11 @@ class MeasurementPanel(QWidget):
             "An image layer with measured intensities or amplitudes",
             lambda layer: TAG not in layer.metadata,
         )
-        self.open_button = button("Open file…", "Read a pattern from TIFF, NPY, NPZ or HDF5", self._choose_file)
+        self.open_button = button(
+            "Open file…",
+            "Read a pattern from TIFF, NPY, NPZ, HDF5 (CXI, NeXus), EDF, CBF, MRC or MAT",
+            self._choose_file,
+        )
         self.found = remark("Choose a layer, open a file, or take File › Open Sample › Phase retrieval.")
         self.key = LineEdit(label="array", tooltip="Name of the array in an NPZ or HDF5 file; empty: found by itself")
         self.frame = SpinBox(
@@ -302,8 +306,11 @@ class MeasurementPanel(QWidget):
                     raise DiprError(f"{layer.name!r} has {len(array)} frames; there is no frame {self.frame.value}.")
                 frame = self.frame.value
                 array = array[frame]
-            source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
-            loaded = Loaded(array, source, ())
+            if (read := layer.metadata.get(FILE_TAG)) is not None:  # by our reader, with what the file says of it
+                loaded = read._replace(array=array, source={**read.source, "frame": frame})
+            else:
+                source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
+                loaded = Loaded(array, source, ())
         else:
             raise DiprError("Choose an image layer or open a file first.")
         self.memory.save()

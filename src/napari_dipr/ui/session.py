@@ -28,7 +28,7 @@ from napari_dipr.ui.proposer import Proposer
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.worker import in_background
 
-SAMPLE_TAG = "napari-dipr sample"
+SAMPLE_TAG, FILE_TAG = "napari-dipr sample", "napari-dipr file"
 BY_HAND = "drawn by hand"
 # What belongs to one measurement, and is kept while another is worked on.
 OWN = ("measurement", "truth", "canvas", "proposal", "support_from", "strokes", "known_support", "_edited", "_changes")
