@@ -103,6 +103,12 @@ def test_a_support_that_was_turned_into_an_image_can_be_made_anew(loaded):
     np.testing.assert_array_equal(session.support, support)
 
 
+def test_a_pattern_beside_a_stack_is_shown(session):
+    session.viewer.add_image(np.zeros((3, 20, 24)))
+    session.use(*sample("fashion-0"))
+    assert session.canvas.is_seen("measurement")
+
+
 def captions(canvas):
     layer = canvas.find("captions")
     return {text for text in layer.features["caption"] if text} if layer.visible else set()

@@ -218,8 +218,9 @@ class Canvas:
         return [layer for layer in self.viewer.layers if (layer.metadata.get(TAG) or ("",))[0] == self.name]
 
     def _point_camera(self) -> None:
-        # What others have in the viewer does not count, hidden or not.
-        self.viewer.reset_view(layers=self.layers)
+        # What others have in the viewer does not count, hidden or not; napari cannot leave it out where it has more axes.
+        is_alone = self.viewer.dims.ndim == max(layer.ndim for layer in self.layers)
+        self.viewer.reset_view(layers=self.layers if is_alone else None)
 
     def _tag(self, role: str) -> tuple[str, str]:
         return (self.name, role)
