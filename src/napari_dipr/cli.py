@@ -44,7 +44,7 @@ class Around(StrEnum):
 
 # How a measurement is read and prepared.
 Key = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Array in an NPZ or HDF5 file.", show_default="the largest")
+    str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
 ]
 Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
 Counts = Annotated[
@@ -96,7 +96,9 @@ def _main(
 
 @app.command()
 def reconstruct(
-    input: Annotated[str, typer.Argument(help="TIFF, NPY, NPZ or HDF5 file, or a sample: sample:fashion-0 … 255.")],
+    input: Annotated[
+        str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the TIFF files.")],
     model: Annotated[
         str | None,
