@@ -61,7 +61,8 @@ def keep_freed_memory() -> None:
     faults an iteration and 43 ms of 133 ms of processor time, and none when memory is kept; the time then also grows
     with N log N alone.
 
-    A thread other than the first keeps only what fits in its heaps of 64 MB, unless it :func:`shares_one_heap`.
+    A thread other than the first keeps only what fits in its heaps of 64 MB, unless :func:`share_one_heap` was called
+    before it began.
     :func:`trim_memory` gives it back. Only glibc is told; other C libraries and systems are left as they are.
     """
     if (libc := _glibc()) is not None:

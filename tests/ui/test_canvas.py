@@ -134,5 +134,7 @@ def test_volumes_have_captions_in_planes_and_none_in_three_dimensions(session):
     assert captions(session.canvas) == {"measurement (log)"}
     session.viewer.dims.ndisplay = 3
     assert captions(session.canvas) == set()
+    session.use(Measurement.of(np.random.default_rng(1).random((16, 24, 24)) + 1, zero_frequency="centre"))
+    assert captions(session.canvas) == set()
     session.viewer.dims.ndisplay = 2
     assert captions(session.canvas) == {"measurement (log)"}

@@ -88,3 +88,30 @@ def test_files_are_named_after_their_run_and_what_would_be_replaced_is_told(refi
     refined.refine.bar.start.click()
     finished(session)
     assert panel.name.value == "mine"  # what a person has written stays
+
+
+def test_what_a_run_has_come_to_is_exported_under_its_own_name(refined, finished, idle, tmp_path):
+    panel, session, run = refined.export, refined.session, refined.session.refinement
+    panel.folder.value = tmp_path
+    refined.refine.iterations.value = 1_000_000
+    refined.refine.bar.start.click()
+    idle(lambda: panel.name.value == "fashion-0_run2")
+    assert run.state == "running"
+    written = []
+    session.exported.connect(lambda paths: written.append(paths))
+    panel.export_button.click()
+    idle(lambda: len(written) == 1)
+    assert written[0]["phase"].name == "fashion-0_run2_phase.tif"
+    refined.refine.bar.stop.click()
+    finished(session)
+    assert panel.name.value == "fashion-0_run2"
+    session.history.delete(session.history.results[-1])
+    session.support_changed.emit()
+    assert panel.name.value == "fashion-0_run2"  # what is shown is that run still
+
+
+def test_nobody_s_home_folder_is_told_when_it_is_written_to(refined, told):
+    refined.export.folder.line_edit.value = "~nobody-of-that-name"
+    refined.session.support_changed.emit()
+    refined.export.export_button.click()
+    assert "nobody's home folder" in told.messages()[-1]

@@ -1,13 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication
 
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import read_provenance
 from napari_dipr.samples import sample
-from napari_dipr.ui.refine_panel import RefinePanel
+from napari_dipr.ui.refine_panel import WRITTEN, RefinePanel
 from napari_dipr.ui.runs_panel import RunsPanel
+from napari_dipr.ui.session import session_of
 from napari_dipr.ui.workflow import Workflow
 
 
@@ -278,11 +279,29 @@ def test_a_measurement_without_layers_is_taken_off_the_list(refined):
     for layer in [layer for layer in session.viewer.layers if layer.name.startswith(f"{name} ·")]:
         session.viewer.layers.remove(layer)
     assert session.loaded == (session.measurement.name,)
+    assert refined.measurement.loaded.choices == session.loaded
     refined.runs.choose(session.history.results[0])
     refined.runs.show_button.click()
     assert session.measurement.name == name
     assert session.canvas.is_seen("measurement")
     assert session.canvas.is_seen("amplitude")
+
+
+def test_the_form_of_a_dock_that_was_closed_continues_nothing(viewer, finished):
+    _, closed = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    closed.refine.algorithm.value, closed.refine.text.value = WRITTEN, "hio*77"
+    viewer.window.remove_dock_widget(closed.native if hasattr(closed, "native") else closed)
+    session = session_of(viewer)
+    session.use(*sample("fashion-0"))
+    session.show_support(abs(session.truth) > 0, "the object")
+    _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    assert workflow is not closed
+    workflow.refine.algorithm.value, workflow.refine.text.value = WRITTEN, "hio*20"
+    workflow.refine.bar.start.click()
+    finished(session)
+    workflow.runs.continue_button.click()
+    finished(session)
+    assert [result.recipe for result in session.history.results] == ["hio*20", "hio*20"]
 
 
 def test_continuing_needs_the_form_that_says_how(viewer, session, finished, told):
@@ -293,8 +312,64 @@ def test_continuing_needs_the_form_that_says_how(viewer, session, finished, told
     form.run()
     finished(session)
     runs = RunsPanel(viewer)
-    form.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     runs.continue_button.click()
     assert "Open it: Plugins" in told.messages()[-1]
     assert len(session.history.results) == 1
+
+
+def test_a_name_is_taken_while_its_measurement_can_be_taken_up(loaded):
+    session = loaded.session
+    name = session.measurement.name
+    session.viewer.layers.clear()
+    measurement, truth = sample("fashion-1")
+    session.use(replace(measurement, name=name), truth)
+    assert session.measurement.name == f"{name} (2)"
+    assert (session.proposal, session.support, session.strokes) == (None, None, None)
+
+
+def test_a_stroke_that_was_undone_is_not_pinned_when_one_comes_back(loaded, idle):
+    session = loaded.session
+    name, layer = session.measurement.name, session.support_layer
+    layer.paint((3, 5), 1)
+    idle(lambda: session.strokes is not None)
+    layer.undo()
+    session.use(*sample("fashion-1"))
+    session.take_up(name)
+    assert session.strokes is None
+    assert not session.support[3, 5]
+
+
+def test_a_mask_that_is_painted_and_not_used_yet_stays_while_another_measurement_is_looked_at(loaded):
+    session = loaded.session
+    name = session.measurement.name
+    layer = session.mask.draw()
+    layer.data_setitem((np.array([1]), np.array([2])), 1)
+    session.use(*sample("fashion-1"))
+    session.take_up(name)
+    assert session.mask.is_drawn
+    assert layer.data[1, 2] == 1
+
+
+def test_leaving_a_run_and_coming_back(loaded, idle):
+    session, run = loaded.session, loaded.session.refinement
+    name = session.measurement.name
+    loaded.refine.iterations.value = 1_000_000
+    loaded.refine.bar.start.click()
+    idle(lambda: run.snapshot is not None)
+    session.use(*sample("fashion-1"))
+    (result,) = session.history.results
+    assert not loaded.export.export_button.isEnabled()
+    session.take_up(name)
+    assert session.history.shown is result
+    assert loaded.export.export_button.isEnabled()
+    assert run.state == "idle"
+
+
+def test_undo_ends_where_the_object_was_turned(refined):
+    session, layer = refined.session, refined.session.support_layer
+    layer.mode = "paint"
+    refined.runs.turns["Twin"].click()
+    turned = session.support
+    layer.undo()
+    np.testing.assert_array_equal(session.support, turned)
+    assert layer.mode == "paint"

@@ -463,3 +463,17 @@ def test_a_volume_drawn_as_one_streams_in_fewer_voxels_and_is_whole_when_held(wo
     workflow.refine.bar.stop.click()
     finished(session)
     assert session.canvas.find("amplitude").data.shape == (24, 24, 24)
+
+
+def test_a_volume_that_is_left_while_it_streams_is_whole(workflow, idle, monkeypatch):
+    monkeypatch.setattr("napari_dipr.ui.pictures.STREAMED", 12)
+    session = workflow.session
+    measurement, truth = simulate(1 + np.random.default_rng(0).random((12, 12, 12)))
+    session.use(measurement, truth)
+    session.show_support(np.abs(truth) > 0, "test")
+    canvas, session.viewer.dims.ndisplay = session.canvas, 3
+    workflow.refine.iterations.value = LONG
+    workflow.refine.bar.start.click()
+    idle(lambda: canvas.find("phase") is not None and canvas.find("phase").data.shape[0] == 12)
+    session.use(*sample("fashion-1"))
+    assert canvas.find("amplitude").data.shape == canvas.find("phase").data.shape == (24, 24, 24)

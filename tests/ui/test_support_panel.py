@@ -334,3 +334,14 @@ def test_a_new_proposal_takes_the_place_of_the_run_that_is_shown(proposed, finis
     proposed.runs.show_button.click()
     assert session.history.shown is session.history.results[0]
     assert proposed.export.export_button.isEnabled()
+
+
+def test_undo_takes_the_pin_back_without_a_run(loaded, idle):
+    session = loaded.session
+    session.support_layer.paint((3, 5), 1)
+    idle(lambda: session.strokes is not None)
+    assert "1 pinned" not in loaded.support.state.text()  # the brush is wider
+    assert "pinned" in loaded.support.state.text()
+    session.support_layer.undo()
+    idle(lambda: session.strokes is None)
+    assert "pinned" not in loaded.support.state.text()

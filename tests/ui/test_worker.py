@@ -66,7 +66,7 @@ def test_an_error_is_told_even_where_the_device_refuses_to_clean_up(qtbot, monke
     def failing():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr("napari_dipr.device.release_memory", refusing)
+    monkeypatch.setattr("napari_dipr.ui.worker.release_memory", refusing)
     (told,) = run(qtbot, Mailbox(), failing)["errored"]
     assert "illegal memory access" in str(told)
 

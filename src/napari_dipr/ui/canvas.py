@@ -67,6 +67,7 @@ class Canvas:
         self._limits: dict[str, tuple[float, float]] = {}
         self._waiting: dict[str, Callable[[], Any]] = {}
         self._hidden: set[str] = set()
+        self._every: dict[str, int] = {}
         viewer.dims.events.ndisplay.connect(self.caption_anew)
 
     @property
@@ -115,9 +116,10 @@ class Canvas:
         is_ours = layer is None or self._limits.get(role) == tuple(layer.contrast_limits)
         if layer is not None:
             _replace_data(layer, data[(slice(every // 2, None, every),) * layer.ndim])
-            if layer.scale[0] != every:
-                layer.scale = (every,) * layer.ndim
-                layer.translate = np.asarray(self._place(role)[-layer.ndim :]) + every // 2
+            if (before := self._every.get(role, 1)) != every:
+                layer.scale = np.asarray(layer.scale) * every / before
+                layer.translate = np.asarray(layer.translate) + every // 2 - before // 2
+                self._every[role] = every
             layer.name = f"{self.name} · {caption}"
             if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
                 layer.contrast_limits_range = limits
@@ -136,16 +138,14 @@ class Canvas:
             self._below_labels(layer)
             if selected:  # a new picture must not take the brush from the support
                 self.viewer.layers.selection = selected
-            # Most of an object's picture is black: a frame shows where it ends.
-            layer.bounding_box.visible, layer.bounding_box.points = True, False
-            layer.bounding_box.line_color, layer.bounding_box.line_thickness = FRAME_COLOUR, 1
+            _frame(layer)
         if is_ours:
             self._limits[role] = tuple(layer.contrast_limits)
         self._caption(role, caption)
         return layer
 
     def show_labels(self, role: str, inside: NDArray[np.bool_], caption: str, colour: str) -> Labels:
-        """Show a mask as a new labels layer of a role, 1 inside."""
+        """Show a mask as a new labels layer of a role, 1 inside, and point the camera so that all of it is seen."""
         layer = self.viewer.add_labels(
             inside.astype(np.uint8),
             name=f"{self.name} · {caption}",
@@ -155,6 +155,8 @@ class Canvas:
         layer.brush_size = max(3, round(min(self.grid) / 24))
         layer.opacity = 0.9
         layer.contour = 1
+        _frame(layer)
+        self._point_camera()
         return layer
 
     def show_outline(self, colour: str) -> Shapes:
@@ -210,6 +212,7 @@ class Canvas:
         for role in self._hidden:
             if (layer := self.find(role)) is not None:
                 layer.visible = True
+        self._hidden = set()
         self._point_camera()
 
     @property
@@ -218,7 +221,7 @@ class Canvas:
         return [layer for layer in self.viewer.layers if (layer.metadata.get(TAG) or ("",))[0] == self.name]
 
     def _point_camera(self) -> None:
-        # What others have in the viewer does not count, hidden or not; napari cannot leave it out where it has more axes.
+        # What others have in the viewer does not count, hidden or not, where napari can leave it out.
         is_alone = self.viewer.dims.ndim == max(layer.ndim for layer in self.layers)
         self.viewer.reset_view(layers=self.layers if is_alone else None)
 
@@ -262,6 +265,7 @@ class Canvas:
             self._write_captions(may_add=False)  # while all layers are cleared, one more would never end it
 
     def _write_captions(self, may_add: bool) -> None:
+        self._captions = {role: text for role, text in self._captions.items() if self.find(role) is not None}
         seen = {CELLS[role]: text for role, text in self._captions.items() if self.is_seen(role)}
         # Text among volumes would turn with them.
         is_wanted = bool(seen) and self.viewer.dims.ndisplay == 2
@@ -277,9 +281,9 @@ class Canvas:
             if is_wanted != self._captioned:
                 layer.visible = self._captioned = is_wanted
             return
-        if not (is_wanted and may_add):
+        if not (seen and may_add):
             return
-        self._captioned = True
+        self._captioned = is_wanted
         selected = set(self.viewer.layers.selection)
         self.viewer.add_points(
             positions,
@@ -289,6 +293,7 @@ class Canvas:
             size=0.01,
             canvas_size_limits=(0, 100),
             face_color="transparent",
+            visible=is_wanted,
             border_width=0,
             units=("pixel",) * 2,
             axis_labels=("y", "x"),
@@ -302,6 +307,12 @@ def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
     top = float(intensities.max())
     lowest = float(intensities[intensities > 0].min()) if top > 0 else 1.0
     return np.log10(np.maximum(intensities, max(lowest, 1e-7 * top))).astype(np.float32)
+
+
+def _frame(layer: Layer) -> None:
+    # Most of an object's picture is black, and a support may be empty: a frame shows where it ends.
+    layer.bounding_box.visible, layer.bounding_box.points = True, False
+    layer.bounding_box.line_color, layer.bounding_box.line_thickness = FRAME_COLOUR, 1
 
 
 def _replace_data(layer: Image, data: NDArray[Any]) -> None:

@@ -1,5 +1,6 @@
 """The runs of a session: what each ended with, to be shown again, compared, continued, exported."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -94,16 +95,18 @@ class History:
     ----------
     results
         All that were not deleted.
+    forms
+        The Refine panels of this viewer, those of closed docks among them.
     """
 
     changed = Signal()
-    continued = Signal()
-    """Somebody wants a run to go on from the one that is shown now."""
 
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.results: list[Result] = []
         self._count = 0
+        self._forgotten: Result | None = None
+        self.forms: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def keep(self, ended: str) -> None:
         """Keep what the refinement has come to as the result of a run."""
@@ -124,6 +127,8 @@ class History:
         session, run = self.session, self.session.refinement
         if (shown := self.shown) is not None:
             return shown
+        if self._forgotten is not None and self._forgotten.snapshot is run.snapshot:
+            return self._forgotten
         if run.snapshot is None or session.measurement is None or session.canvas is None:
             return None
         facts = session.measurement, session.truth, session.canvas, run.snapshot, run.settings
@@ -147,6 +152,7 @@ class History:
     def delete(self, result: Result) -> None:
         """Forget a result. What the layers show stays."""
         self.results.remove(result)
+        self._forgotten = result
         self.changed.emit()
 
     def settle(self, what: Settled) -> None:

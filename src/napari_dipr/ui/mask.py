@@ -42,6 +42,10 @@ class Mask:
             return False
         return bool(((np.asarray(layer.data) > 0) == measurement.measured).any())
 
+    def original(self, measurement: Measurement) -> Measurement:
+        """Return a measurement as it came, with the values under what was masked since."""
+        return self._originals.get(measurement.name, measurement)
+
     def begin(self, measurement: Measurement) -> None:
         """Remember a measurement as it came, and show what is unmeasured of it."""
         self._originals[measurement.name] = measurement

@@ -129,7 +129,7 @@ class MeasurementPanel(QWidget):
         self.layer.changed.connect(told(self._layer_chosen))
         self.loaded.changed.connect(told(session.take_up))
         follow(self, session.measurement_changed, self._list_loaded)
-        follow(self, session.viewer.layers.events.removed, self._list_loaded)
+        follow(self, session.shelf.changed, self._list_loaded)
         self._list_loaded()
         follow(self, session.busy_changed, lambda: self.use_button.setEnabled(not session.busy))
         # Not at every key stroke.
@@ -138,7 +138,7 @@ class MeasurementPanel(QWidget):
         self.frame.changed.connect(self._file_again)
         self.key.enabled = False
 
-    def _list_loaded(self, event: Any = None) -> None:
+    def _list_loaded(self) -> None:
         names = self.session.loaded
         with self.loaded.changed.blocked():
             self.loaded.choices = names

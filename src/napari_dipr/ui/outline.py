@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
 
+# Where a support comes from that nothing but a person made.
+BY_HAND = "drawn by hand"
+
+
 class Outline:
     """Boxes and ellipses in a layer over the object's amplitude, which is empty once they were put into the support."""
 
@@ -36,6 +40,8 @@ class Outline:
         if session.viewer.dims.ndisplay == 3:
             raise DiprError("Outlines are drawn in a plane. Leave napari's 3D display first.")
         layer = canvas.find("outline", Shapes)
+        if session.support_layer is None:
+            session.show_support(np.zeros(canvas.grid, bool), BY_HAND)  # where to draw is seen then
         if layer is None:
             layer = canvas.show_outline(SUPPORT_COLOUR)
             layer.mouse_drag_callbacks.append(self._dragged)
@@ -69,7 +75,7 @@ class Outline:
         """Put pixels into the support as a person's stroke does, and give the brush back to it."""
         session = self.session
         if session.support_layer is None:
-            session.show_support(np.zeros(inside.shape, bool), session.support_from)
+            session.show_support(np.zeros(inside.shape, bool), BY_HAND)
         layer = session.support_layer
         assert layer is not None
         where = np.nonzero(inside & (np.asarray(layer.data) == 0))

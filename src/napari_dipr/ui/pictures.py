@@ -90,6 +90,12 @@ class Pictures:
         if what in self._possible() and (snapshot := self.session.refinement.snapshot) is not None:
             self._draw(what, snapshot)
 
+    def remove_extras(self) -> None:
+        """Take the extra pictures of an object away that is not shown any more; the next run makes them anew."""
+        canvas = self._canvas()
+        for layer in [layer for what in STYLES if (layer := canvas.find(what)) is not None]:
+            canvas.viewer.layers.remove(layer)
+
     def wanted(self) -> tuple[Extra, ...]:
         """Return the extra pictures that are asked for and not hidden."""
         canvas = self._canvas()

@@ -33,6 +33,7 @@ class Proposer:
         def done(proposal: Any) -> None:
             session.proposal = proposal
             session.refinement.take_up(None, {})
+            session.pictures.remove_extras()
             self.show()
             phase = np.where(proposal.support, np.angle(proposal.object), np.nan).astype(np.float32)
             session.pictures.show_object(np.abs(proposal.object), phase, proposal.support)

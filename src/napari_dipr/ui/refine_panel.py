@@ -4,7 +4,8 @@ from functools import partial
 
 import napari
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
-from qtpy.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QGridLayout, QMainWindow, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.solvers import ITERATIONS
@@ -148,7 +149,7 @@ class RefinePanel(QWidget):
         self.algorithm.changed.connect(lambda name: self._enable())
         follow(self, session.refinement.changed, self._enable)
         follow(self, session.refinement.advanced, self._advanced)
-        follow(self, session.history.continued, self._continue)
+        session.history.forms.add(self)
         follow(self, session.support_changed, self._support_changed)
         follow(self, session.measurement_changed, self._advanced)
         self._support_from = ""
@@ -216,7 +217,13 @@ class RefinePanel(QWidget):
         measurement = self.session.measurement
         self.extras["sections"].native.setVisible(measurement is not None and len(measurement.grid) == 3)
 
-    def _continue(self) -> None:
+    @property
+    def is_docked(self) -> bool:
+        """Whether a window holds the panel: napari lets go of a closed dock's, and keeps it alive."""
+        return isalive(self) and isinstance(self.window(), QMainWindow)
+
+    def go_on(self) -> None:
+        """Start what the form describes from the object that is shown."""
         self._support_changed()
         self.start.value = "last"
         self.run()
@@ -341,7 +348,9 @@ class RunBar(QWidget):
             if snapshot.nmse is not None:
                 words += f" · nmse {snapshot.nmse:.3f} against the known object"
         elif run.state != "running":
-            words += f" · {run.state if run.state != 'idle' else 'ended early: the last good iterate is shown'}"
+            kept = session.history.shown
+            ended = "ended early: the last good iterate is shown" if kept is None else kept.ended
+            words += f" · {run.state if run.state != 'idle' else ended}"
         self.words.setText(words)
 
 

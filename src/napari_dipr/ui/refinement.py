@@ -145,8 +145,6 @@ class Refinement:
         if self.state == "running":
             self._mailbox.hold(True)
             self._set(self._mailbox, "paused")
-            if self.snapshot is not None and self.session.viewer.dims.ndisplay == 3:
-                self.session.pictures.show_snapshot(self.snapshot)  # in full
         elif self.state == "paused":
             self.pass_edits_on()
             self._mailbox.hold(False)
@@ -176,6 +174,7 @@ class Refinement:
         """End the run without waiting for it; nothing of it is shown any more."""
         if self._worker is not None:
             self._worker.quit()
+            self._show_whole()
             self._keep("left for another measurement")
         self._mailbox, self._worker, self.snapshot, self.settings = Mailbox(), None, None, {}
         self._set(self._mailbox, "idle")
@@ -202,6 +201,13 @@ class Refinement:
         if self.snapshot is not None and self.settings is self._run_settings:
             self.session.history.keep(self.snapshot.ended or ended)
 
+    def _show_whole(self) -> None:
+        """Show all voxels of the last iterate of a run that ended without one to be looked at."""
+        viewer = self.session.viewer
+        if self.snapshot is not None and not self.snapshot.ended and viewer is not None and viewer.dims.ndisplay == 3:
+            for step in self.session.pictures.steps(self.snapshot):
+                step()
+
     @property
     def taken(self) -> int:
         """How many wishes the solver has taken in this run."""
@@ -221,6 +227,7 @@ class Refinement:
         self.state = state
         if state == "idle" and self._worker is not None:
             self._worker = None
+            self._show_whole()
             self._keep("ended by an error")
         self.changed.emit()
 

@@ -80,6 +80,7 @@ class RunsPanel(QWidget):
         self.table.itemSelectionChanged.connect(self._selected)
         follow(self, history.changed, self._fill)
         follow(self, session.refinement.changed, self._fill)
+        follow(self, session.busy_changed, self._enable)
         follow(self, session.refinement.advanced, self._advanced)
         self._fill()
 
@@ -99,6 +100,7 @@ class RunsPanel(QWidget):
 
     def _fill(self) -> None:
         results, shown = self.history.results, self.history.shown
+        self.words.setText("")  # what was compared may be gone, or turned
         self._shown = shown
         with_measurement = len({result.measurement.name for result in results}) > 1
         before = self.table.rowCount()
@@ -137,14 +139,17 @@ class RunsPanel(QWidget):
         if chosen is not None:
             grid = chosen.measurement.grid
             results = [r for r in self.history.results if r is not chosen and r.measurement.grid == grid]
-            others += [(result.name, result) for result in reversed(results)]
+            name = chosen.measurement.name
+            others += [
+                (r.name if r.measurement.name == name else f"{r.name}, {r.measurement.name}", r) for r in results[::-1]
+            ]
             others += [(KNOWN, KNOWN)] if chosen.truth is not None else []
             others.append((FILE, FILE))
         self.other.choices = others
         self._enable()
 
     def _enable(self) -> None:
-        idle, chosen = self.session.refinement.state == "idle", self.chosen
+        idle, chosen = self.session.refinement.state == "idle" and not self.session.busy, self.chosen
         for one in (self.show_button, self.continue_button, self.compare_button):
             one.setEnabled(idle and chosen is not None)
         self.delete_button.setEnabled(chosen is not None and chosen in self.history.results)
@@ -156,11 +161,12 @@ class RunsPanel(QWidget):
             self.history.show(chosen)
 
     def _continue(self) -> None:
-        if not len(self.history.continued):
+        form = next((form for form in self.history.forms if form.is_docked), None)
+        if form is None:
             raise DiprError("The Refine panel says how to go on. Open it: Plugins › Phase retrieval › Refine.")
         if self.chosen is not self.history.shown:  # else whatever was masked or painted since counts
             self._show()
-        self.history.continued.emit()
+        form.go_on()
 
     def _delete(self) -> None:
         if (chosen := self.chosen) is not None:

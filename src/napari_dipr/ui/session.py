@@ -22,16 +22,14 @@ from napari_dipr.ui.canvas import SUPPORT_COLOUR, TAG, Canvas, logarithm
 from napari_dipr.ui.changes import Changes
 from napari_dipr.ui.history import History
 from napari_dipr.ui.mask import Mask
-from napari_dipr.ui.outline import Outline
+from napari_dipr.ui.outline import BY_HAND, Outline
 from napari_dipr.ui.pictures import Pictures
 from napari_dipr.ui.proposer import Proposer
 from napari_dipr.ui.refinement import Refinement
+from napari_dipr.ui.shelf import Shelf
 from napari_dipr.ui.worker import in_background
 
 SAMPLE_TAG, FILE_TAG = "napari-dipr sample", "napari-dipr file"
-BY_HAND = "drawn by hand"
-# What belongs to one measurement, and is kept while another is worked on.
-OWN = ("measurement", "truth", "canvas", "proposal", "support_from", "strokes", "known_support", "_edited", "_changes")
 
 
 class Session:
@@ -52,9 +50,9 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    proposer, refinement, history, pictures, mask, outline
-        First guesses, the run, those before it, what is shown of their objects, which pixels were not measured, and
-        what is drawn.
+    proposer, refinement, history, pictures, mask, outline, shelf
+        First guesses, the run, those before it, what is shown of their objects, which pixels were not measured, what
+        is drawn, and the measurements that are loaded beside this one.
     """
 
     measurement_changed = Signal()
@@ -75,7 +73,7 @@ class Session:
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
-        self._left: dict[str, dict[str, Any]] = {}
+        self.shelf = Shelf()
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -111,51 +109,48 @@ class Session:
     @property
     def loaded(self) -> tuple[str, ...]:
         """The names of the measurements that can be worked on, that at hand last."""
-        return (*self._left, *(() if self.measurement is None else (self.measurement.name,)))
+        return (*self.shelf, *(() if self.measurement is None else (self.measurement.name,)))
 
     def take_up(self, name: str) -> None:
         """Work on one of the loaded measurements again, as it was left: proposal, pins and run."""
-        if name in self._left:
-            left = self._left[name]
-            self.return_to(left["measurement"], left["truth"], left["canvas"])
+        if name in self.shelf:
+            left = self.shelf[name]
+            self.return_to(left.measurement, left.truth, left.canvas)
 
     def return_to(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
         """Take up a measurement that was used before, with the layers that it has."""
+        left = self.measurement if canvas is self.canvas else getattr(self.shelf.get(canvas.name), "measurement", None)
         self._take(measurement, truth, canvas)
         if canvas.find("measurement") is None:
             self._show_measurement()
         canvas.show()
-        self.mask.show()
+        if measurement is not left:  # with another mask, which it had then
+            self.mask.show()
         self.measurement_changed.emit()
         self.support_changed.emit()
 
     def _take(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
         run = self.refinement
+        run.pass_edits_on()
         outcome = run.snapshot, run.settings
         run.abandon()
         if self.canvas is not None and self.canvas is not canvas:
             self.canvas.hide()
-        if self.measurement is not None:
-            self._left[self.measurement.name] = {key: getattr(self, key) for key in OWN} | {"outcome": outcome}
-        self.proposal, self.support_from, self.strokes = None, BY_HAND, None
-        self._edited, self._changes, outcome = False, Changes(), (None, {})
-        for key, value in self._left.pop(canvas.name, {}).items():
-            if key == "outcome":
-                outcome = value
-            else:
-                setattr(self, key, value)
+        self.shelf.put(self, outcome)
+        outcome = self.shelf.take(self, canvas.name)
         self.measurement, self.truth, self.canvas = measurement, truth, canvas
         self.known_support = self.support
         run.take_up(*outcome)
 
     def _show_measurement(self) -> None:
-        picture = logarithm(self.need_measurement().intensities)
+        picture = logarithm(self.mask.original(self.need_measurement()).intensities)
         self.need_canvas().show_image("measurement", picture, "measurement (log)")
 
     def _free_name(self, name: str, layer: Image | None) -> str:
         # Names tell the layers of two measurements apart.
         taken = {(other.metadata.get(TAG) or ("",))[0] for other in self.viewer.layers if other is not layer}
-        taken |= {result.measurement.name for result in self.history.results}  # their layers may be gone
+        # Their layers may be gone.
+        taken |= {result.measurement.name for result in self.history.results} | set(self.loaded)
         free, number = name, 2
         while free in taken:
             free, number = f"{name} ({number})", number + 1
@@ -175,9 +170,8 @@ class Session:
         name, role = event.value.metadata.get(TAG) or ("", "")
         if role == "support":
             self.support_changed.emit()
-        if name in self._left and not self._left[name]["canvas"].layers:
-            del self._left[name]  # nothing of it is left to look at; its runs are in the history
-        for canvas in (self.canvas, *(left["canvas"] for left in self._left.values())):
+        self.shelf.look_through()
+        for canvas in (self.canvas, *(left.canvas for left in self.shelf.values())):
             if canvas is not None and canvas.name == name:
                 canvas.caption_anew()
 
@@ -268,6 +262,7 @@ class Session:
             edited, after = self._edited, move(self.support)
             self.show_support(after, self.support_from, strokes)
             self._edited = edited
+            self._forget_undo()
 
     def show_support(
         self, support: NDArray[np.bool_], support_from: str, strokes: NDArray[np.int8] | None = None
@@ -281,12 +276,27 @@ class Session:
             layer = self.need_canvas().show_labels("support", support, "support", SUPPORT_COLOUR)
             layer.events.paint.connect(self._painted)
             layer.events.set_data.connect(lambda event: self.support_changed.emit())
+            layer.events.set_data.connect(self._undone)
         before = np.asarray(layer.data) > 0
         self.known_support, self.support_from, self._edited = support.copy(), support_from, strokes is not None
         self._write(layer, before, support)
         self.viewer.layers.selection = {layer}
         self._pin(strokes)
         self.support_changed.emit()
+
+    def _forget_undo(self) -> None:
+        """Have Undo end here: what was before belongs to an object that is elsewhere now."""
+        layer = self.support_layer
+        assert layer is not None
+        mode = layer.mode
+        layer.editable = False
+        layer.editable = True
+        layer.mode, self._changes = mode, Changes()
+
+    def _undone(self, event: Any) -> None:
+        # Undo and redo say nothing else; they count where something is pinned.
+        if self.strokes is not None:
+            QTimer.singleShot(0, self._look_at_strokes)
 
     def _painted(self, event: Any) -> None:
         # The event may come before the change.

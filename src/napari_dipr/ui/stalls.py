@@ -99,7 +99,6 @@ def _headless(grid: tuple[int, ...]) -> Iterator[Callable[[float], float]]:
             return float(answers.readline())
 
         yield rate
-        asked.close()
 
 
 def _rates(run: Any, headless_rate: Callable[[float], float], seconds: float) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from napari_dipr.errors import DiprError, ModelError
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark
 from napari_dipr.ui.memory import setting
-from napari_dipr.ui.session import BY_HAND, session_of
+from napari_dipr.ui.outline import BY_HAND
+from napari_dipr.ui.session import session_of
 from napari_dipr.ui.support_tools import TOOLS
 
 

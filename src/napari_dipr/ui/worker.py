@@ -20,6 +20,7 @@ from napari.qt.threading import FunctionWorker, GeneratorWorker, create_worker
 from napari.utils.notifications import notification_manager, show_error
 from numpy.typing import NDArray
 
+from napari_dipr.device import is_out_of_memory, release_memory, trim_memory
 from napari_dipr.errors import DiprError, SolverError
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.pictures import brightest, draw
@@ -245,15 +246,11 @@ def _refine(
         raise _explain(error) from None
     finally:
         problem = recipe = start = steps = iterate = None
-        from napari_dipr.device import trim_memory
-
         trim_memory()
 
 
 def _explain(error: Exception) -> DiprError:
     """Turn an error of the machine into one in words; drops the traceback, which holds the tensors."""
-    from napari_dipr.device import is_out_of_memory, release_memory
-
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     error.__traceback__ = None
     with suppress(RuntimeError):  # a device that has failed may refuse this too
