@@ -50,6 +50,8 @@ def read_mrc(path: Path, key: str | None, frame: int | None, prefer: str) -> Con
 def read_detector(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
     """Read the frames of an EDF or CBF file."""
     require(f"a file {path.suffix}", "fabio", "formats")
+    if path.suffix.lower() == ".cbf":
+        _refuse_endless(path)
     import fabio  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     image: Any = fabio.open(str(path))
@@ -63,3 +65,11 @@ def read_detector(path: Path, key: str | None, frame: int | None, prefer: str) -
         return Content(np.stack([image.get_frame(number).data for number in range(image.nframes)]))
     finally:
         image.close()
+
+
+def _refuse_endless(path: Path) -> None:
+    # fabio looks for the binary section's start for ever where there is none.
+    content = path.read_bytes()
+    section = content.find(b"--CIF-BINARY-FORMAT-SECTION--")
+    if not 0 <= section < 8192 or content.find(b"\x0c\x1a\x04\xd5", section) < 0:
+        raise FileError(f"{path.name} has no binary section: it is not in the CBF format, or damaged.")

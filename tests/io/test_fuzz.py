@@ -1,0 +1,143 @@
+"""Mutated files of every format: 2 000 in all, or as many as ``NAPARI_DIPR_MUTATIONS`` says.
+
+Each must be read, or be refused by one FileError, within SECONDS and MEMORY; in a process that may die, which is
+``python tests/io/test_fuzz.py ENDING COUNT SEED``.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_dipr.errors import FileError
+from napari_dipr.io.arrays import load_array
+
+SECONDS, MEMORY = 5, 4 << 30
+MUTATIONS = int(os.environ.get("NAPARI_DIPR_MUTATIONS", "2000"))
+COUNTS = np.random.default_rng(0).poisson(20, (3, 16, 20)).astype(np.int32)
+
+
+def tif(path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(path, COUNTS, compression="zlib", photometric="minisblack")
+
+
+def npy(path: Path) -> None:
+    np.save(path, COUNTS)
+
+
+def npz(path: Path) -> None:
+    np.savez_compressed(path, data=COUNTS)
+
+
+def h5(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("scan/data", data=COUNTS, chunks=(1, 16, 20), compression="gzip")
+
+
+def cxi(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry_1/instrument_1/detector_1")
+        detector["data"], detector["mask"], detector["distance"] = COUNTS, np.zeros((16, 20), np.uint32), 2.0
+        file["entry_1/data_1/data"] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
+
+
+def mat(path: Path) -> None:
+    import scipy.io
+
+    scipy.io.savemat(path, {"pattern": COUNTS, "title": "a scan"}, do_compression=True)
+
+
+def mrc(path: Path) -> None:
+    import mrcfile
+
+    with mrcfile.new(path) as file:
+        file.set_data(COUNTS.astype(np.float32))
+
+
+def edf(path: Path) -> None:
+    import fabio
+
+    image = fabio.edfimage.EdfImage(data=COUNTS[0])
+    image.append_frame(data=COUNTS[1])
+    image.write(str(path))
+
+
+def cbf(path: Path) -> None:
+    import fabio
+
+    fabio.cbfimage.CbfImage(data=COUNTS[0]).write(str(path))
+
+
+VALID: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (tif, npy, npz, h5, cxi, mat, mrc, edf, cbf)}
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file's bytes with some changed, cut off, repeated or taken out; the first kilobyte most often."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 6)):
+        reach = min(len(changed), 1024) if rng.random() < 0.7 else len(changed)
+        at, kind = int(rng.integers(max(reach, 1))), rng.integers(5)
+        if kind == 0:
+            changed[at : at + 1] = rng.bytes(1)
+        elif kind == 1:
+            changed[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff"])
+        elif kind == 2:
+            del changed[at:]
+        elif kind == 3:
+            del changed[at : at + int(rng.integers(1, 64))]
+        else:
+            changed[at:at] = changed[at : at + int(rng.integers(1, 64))]
+    return bytes(changed)
+
+
+def main(ending: str, count: int, seed: int) -> None:
+    """Read so many mutations of a valid file; say of each which it is before it is read."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"mutated.{ending}"
+        VALID[ending](path)
+        content = path.read_bytes()
+        refused = 0
+        for number in range(count):
+            path.write_bytes(mutated(content, rng))
+            print(f"{ending} {seed} {number}", flush=True)  # noqa: T201
+            signal.alarm(SECONDS)
+            try:
+                load_array(path)
+            except FileError:
+                refused += 1
+            signal.alarm(0)
+    print(f"refused {refused} of {count}")  # noqa: T201
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as Linux does it")
+@pytest.mark.parametrize("ending", VALID)
+def test_a_mutated_file_is_read_or_refused_in_time_and_in_bounds(ending):
+    count = -(-MUTATIONS // len(VALID))
+    command = [sys.executable, __file__, ending, str(count), "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    *_, last = done.stdout.splitlines()
+    assert done.returncode == 0, (
+        f"{last}: more than {SECONDS} s or {MEMORY} bytes, or another error\n{done.stderr[-2000:]}"
+    )
+    refused = int(last.split()[1])
+    assert 0 < refused < count  # else nothing was tried
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
