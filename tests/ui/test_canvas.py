@@ -109,6 +109,19 @@ def test_a_pattern_beside_a_stack_is_shown(session):
     assert session.canvas.is_seen("measurement")
 
 
+def test_a_support_drawn_as_a_volume_does_not_hide_the_object(session):
+    session.use(Measurement.of(np.ones((16, 24, 24)), zero_frequency="centre"))
+    session.show_support(np.ones((16, 24, 24), bool), "test")
+    in_planes = session.support_layer.opacity
+    session.viewer.dims.ndisplay = 3
+    assert session.support_layer.opacity < in_planes / 2
+    session.viewer.dims.ndisplay = 2
+    assert session.support_layer.opacity == in_planes
+    session.support_layer.opacity = 0.5
+    session.viewer.dims.ndisplay = 3
+    assert session.support_layer.opacity == 0.5  # what a person chooses stays
+
+
 def captions(canvas):
     layer = canvas.find("captions")
     return {text for text in layer.features["caption"] if text} if layer.visible else set()

@@ -41,6 +41,8 @@ CELLS = {
 SUPPORT_COLOUR = "#00e5ff"
 # Of what a person painted into the support and out of it.
 PIN_COLOURS = {0: "transparent", 1: "#3ddc84", 2: "#ff5c8a", None: "transparent"}
+# Of the support, by the number of displayed axes: drawn as a volume it must not hide the object in it.
+OPACITY = {2: 0.9, 3: 0.2}
 FRAME_COLOUR = "#3c434a"
 # By how much contrast limits must change for the picture to follow: changing them costs as much as the data.
 SAME = 0.03
@@ -68,7 +70,7 @@ class Canvas:
         self._waiting: dict[str, Callable[[], Any]] = {}
         self._hidden: set[str] = set()
         self._every: dict[str, int] = {}
-        viewer.dims.events.ndisplay.connect(self.caption_anew)
+        viewer.dims.events.ndisplay.connect(self._turned)
 
     @property
     def viewer(self) -> Any:
@@ -153,7 +155,7 @@ class Canvas:
             **self._where(role),
         )
         layer.brush_size = max(3, round(min(self.grid) / 24))
-        layer.opacity = 0.9
+        layer.opacity = OPACITY[self.viewer.dims.ndisplay]
         layer.contour = 1
         _frame(layer)
         self._point_camera()
@@ -258,6 +260,12 @@ class Canvas:
         self._write_captions(may_add=True)
         if is_new:
             self._point_camera()
+
+    def _turned(self, event: Any = None) -> None:
+        self.caption_anew()
+        layer = None if self.viewer is None else self.find("support")
+        if layer is not None and layer.opacity in OPACITY.values():  # else a person has chosen it
+            layer.opacity = OPACITY[self.viewer.dims.ndisplay]
 
     def caption_anew(self, event: Any = None) -> None:
         """Write over each picture what is seen there: one was shown, hidden or removed."""
