@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -471,3 +472,17 @@ def test_a_measured_crystal_is_compact_and_the_same_from_two_seeds(tmp_path, mea
     # Measured: .981 and .970 at least between any two of eight seeds.
     assert find_alignment(objects[0].abs(), objects[1].abs()).correlation > 0.95
     assert find_alignment(objects[0], objects[1]).correlation > 0.92
+
+
+def test_a_file_that_tells_its_geometry_gives_voxels_in_nanometres(tmp_path):
+    measurement, _ = sample("fashion-0")
+    path = tmp_path / "shot.cxi"
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry_1/instrument_1/detector_1")
+        detector["data"], detector["distance"] = measurement.intensities, 1.0
+        detector["x_pixel_size"], detector["y_pixel_size"] = 55e-6, 110e-6
+        file["entry_1/instrument_1/beam_1/incident_wavelength"] = 1e-10
+    figures = reconstruct(tmp_path, "--iterations", 20, "--support", "autocorrelation", input=path)
+    # λz/(Np)
+    assert figures["voxel_size_nm"] == pytest.approx([1e9 * 1e-10 / (72 * 110e-6), 1e9 * 1e-10 / (72 * 55e-6)])
+    assert read_provenance(tmp_path / "shot_phase.tif")["voxel_size_nm"] == figures["voxel_size_nm"]

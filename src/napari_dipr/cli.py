@@ -241,6 +241,7 @@ def reconstruct(
         "chi2": float(result.chi2[0]),
         "r_factor": float(result.r_factor[0]),
         "support_voxels": int(inside.sum()),
+        "voxel_size_nm": voxel,
         "iterations": result.iterations,
         "seconds": round(result.seconds, 3),
         "nmse": nmse,
@@ -258,9 +259,10 @@ def reconstruct(
         write_json(json, figures)
     error = "" if last.free_chi2 is None else f", free χ² {last.free_chi2:.4g}"
     error += "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
+    size = "" if voxel is None else f" of {' × '.join(f'{side:.4g}' for side in voxel)} nm"
     console.print(
         f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
-        f"voxels, {result.ended}, {result.seconds:.1f} s on {place}"
+        f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {place}"
     )
     for path in paths.values():
         console.print(f"  {escape(str(path))}")

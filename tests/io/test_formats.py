@@ -51,6 +51,7 @@ def test_cxi_comes_with_its_mask_and_geometry(tmp_path):
     assert (measurement.geometry.distance, measurement.geometry.pixel_size) == (2.0, pytest.approx((75, 55)))
     assert any("'entry_1/data_1/data', (24, 32), where CXI" in line for line in measurement.history)
     assert any("says of 2 pixels" in line for line in measurement.history)
+    assert any("wavelength 0.15498 nm, detector at 2 m, its pixels 75 × 55 µm" in line for line in measurement.history)
 
 
 def test_any_dataset_is_taken_by_its_path(tmp_path):
