@@ -190,7 +190,7 @@ def painting() -> None:
         is_over(workflow, 1)
     # One palette for all: that of some of them, side by side, for pins and marks come on the way.
     some = np.hstack([np.asarray(picture) for picture in frames[::6]])
-    palette = Image.fromarray(some).quantize(128, dither=Image.Dither.NONE)
+    palette = Image.fromarray(some).quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in frames]
     times = [140] * (len(frames) - 1) + [3000]
     first.save(IMAGES / "painting.gif", save_all=True, append_images=others, duration=times, loop=0)
