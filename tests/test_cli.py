@@ -23,6 +23,7 @@ KEYS = {
     "chi2",
     "r_factor",
     "support_voxels",
+    "voxel_size_nm",
     "iterations",
     "seconds",
     "nmse",
