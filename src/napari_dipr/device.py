@@ -77,7 +77,7 @@ def keep_freed_memory() -> None:
 def share_one_heap() -> None:
     """Let threads that are yet to begin take memory from the first one's heap, for what is theirs is not kept.
 
-    In a thread of its own a run at 128³ takes eight times the page faults, and a tenth to a sixth more time.
+    In a thread of its own a run at 128³ would take many times the page faults.
     """
     if (libc := _glibc()) is not None:
         libc.mallopt(_ARENA_MAX, 1)

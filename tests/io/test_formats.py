@@ -54,6 +54,17 @@ def test_cxi_comes_with_its_mask_and_geometry(tmp_path):
     assert any("wavelength 0.15498 nm, detector at 2 m, its pixels 75 × 55 µm" in line for line in measurement.history)
 
 
+def test_what_stands_beside_the_data_in_another_form_is_passed_over(tmp_path):
+    path = cxi(tmp_path / "shot.cxi")
+    with h5py.File(path, "a") as file:
+        detector = file["entry_1/instrument_1/detector_1"]
+        del detector["mask"], detector["distance"]
+        detector["mask/of"], detector["distance"] = 1, "far away"
+    loaded = load_array(path)
+    np.testing.assert_array_equal(loaded.array, COUNTS[0])
+    assert (loaded.measured, loaded.geometry) == (None, None)
+
+
 def test_any_dataset_is_taken_by_its_path(tmp_path):
     loaded = load_array(cxi(tmp_path / "shot.cxi"), key="entry_1/result_1/larger")
     assert loaded.array.shape == (64, 64)

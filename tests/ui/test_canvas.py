@@ -122,6 +122,27 @@ def test_a_support_drawn_as_a_volume_does_not_hide_the_object(session):
     assert session.support_layer.opacity == 0.5  # what a person chooses stays
 
 
+def test_a_layer_that_was_removed_while_it_was_coarse_comes_back_in_its_place(session):
+    session.use(Measurement.of(np.ones((16, 24, 24)), zero_frequency="centre"))
+    volume, canvas = np.ones((16, 24, 24), np.float32), session.canvas
+    for every in (1, 2):
+        coarse = canvas.show_image("phase", volume, "phase", every=every)
+    assert tuple(coarse.scale) == (2, 2, 2)
+    session.viewer.layers.remove(coarse)
+    for _ in range(2):
+        whole = canvas.show_image("phase", volume, "phase")
+    assert tuple(whole.scale) == (1, 1, 1)
+    assert whole.data.shape == volume.shape
+
+
+def test_a_mask_is_drawn_where_the_camera_is(session):
+    session.use(*sample("fashion-0"))
+    session.viewer.camera.zoom *= 3
+    before = session.viewer.camera.zoom
+    session.mask.draw()
+    assert session.viewer.camera.zoom == before
+
+
 def captions(canvas):
     layer = canvas.find("captions")
     return {text for text in layer.features["caption"] if text} if layer.visible else set()

@@ -105,3 +105,10 @@ def test_an_option_that_is_none_is_told_as_soon_as_it_is_written(editing, idle):
     line.setText("beta=0.7")
     line.editingFinished.emit()
     idle(lambda: editor.words.text() == "")
+
+
+def test_the_rows_are_those_of_a_text_that_was_written_while_another_was_read(workflow, idle):
+    refine = workflow.refine
+    refine.editor.read()
+    refine.text.value = "hio*27 + er*3"
+    idle(lambda: refine.editor.rows == [("hio", 27, ""), ("er", 3, "")])

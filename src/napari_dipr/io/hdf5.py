@@ -95,10 +95,18 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
 
 
 def _is_array(file: h5py.File, key: str, path: Path) -> bool:
-    _refuse_links_away(file, key, path)  # before anything is opened
-    if key not in file or file.get(key, getclass=True) is not h5py.Dataset:
-        return False
-    return len([n for n in _dataset(file, key, path).shape if n > 1]) in (2, 3)
+    dataset = _beside(file, key, NUMERIC, path)
+    return dataset is not None and len([n for n in dataset.shape if n > 1]) in (2, 3)
+
+
+def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset | None:
+    """Return a dataset that has all of its sources at hand; None where there is none of that name and these kinds."""
+    _refuse_links_away(file, name, path)  # before anything is opened
+    node = file.get(name) if name in file else None
+    if not isinstance(node, h5py.Dataset) or node.dtype.kind not in kinds:
+        return None
+    _refuse_missing_sources(node, path)
+    return node
 
 
 def _kind(key: str) -> str:
@@ -135,10 +143,8 @@ def _measured(
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
     """Return where the file's own mask says that pixels are good, and what was made of it."""
     for name in (f"{group}/{mask}" for group in _detectors(key) for mask in MASKS):
-        if name not in file:
-            continue
-        dataset = _dataset(file, name, path)
-        if dataset.shape[-2:] != shape or dataset.dtype.kind not in "iub":
+        dataset = _beside(file, name, "iub", path)
+        if dataset is None or dataset.shape[-2:] != shape:
             continue
         bits = np.asarray(dataset[()])
         bad = bits if bits.dtype == bool else bits & ~np.array(INSIDE_SUPPORT).astype(bits.dtype)
@@ -151,25 +157,24 @@ def _measured(
 
 def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
     """Return the geometry where the file tells all of it; lengths without a unit are metres, energies joules."""
-    for group in _detectors(key):
-        values = [
+    if not (groups := _detectors(key)):
+        return None
+    wavelength = next((w for name in WAVELENGTHS if (w := _number(file, name, METRES, path))), None)
+    if wavelength is None:
+        energy = next((e for name in ENERGIES if (e := _number(file, name, JOULES, path))), None)
+        wavelength = HC / energy if energy else None
+    for group in groups:
+        distance, *sizes = [
             _number(file, f"{group}/{name}", METRES, path) for name in ("distance", "y_pixel_size", "x_pixel_size")
         ]
-        wavelength = next((w for name in WAVELENGTHS if (w := _number(file, name, METRES, path))), None)
-        if wavelength is None:
-            energy = next((e for name in ENERGIES if (e := _number(file, name, JOULES, path))), None)
-            wavelength = HC / energy if energy else None
-        distance, *sizes = values
         if wavelength and distance and all(sizes):
             return Geometry(1e9 * wavelength, distance, tuple(1e6 * size for size in sizes if size))
     return None
 
 
 def _number(file: h5py.File, name: str, units: Mapping[str, float], path: Path) -> float | None:
-    if name not in file:
-        return None
-    dataset = _dataset(file, name, path)
-    if dataset.size != 1 or dataset.dtype.kind not in "iuf":
+    dataset = _beside(file, name, "iuf", path)
+    if dataset is None or dataset.size != 1:
         return None
     unit = dataset.attrs.get("units", next(iter(units)))
     factor = units.get((unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower())

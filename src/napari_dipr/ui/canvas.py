@@ -128,6 +128,7 @@ class Canvas:
                 layer.contrast_limits = limits
         else:
             selected = set(self.viewer.layers.selection)
+            self._every.pop(role, None)  # of the layer before, which was removed
             layer = self.viewer.add_image(
                 data.copy(),  # the layer's own: it is written into
                 name=f"{self.name} · {caption}",
@@ -147,7 +148,7 @@ class Canvas:
         return layer
 
     def show_labels(self, role: str, inside: NDArray[np.bool_], caption: str, colour: str) -> Labels:
-        """Show a mask as a new labels layer of a role, 1 inside, and point the camera so that all of it is seen."""
+        """Show a mask as a new labels layer of a role, 1 inside, in sight."""
         layer = self.viewer.add_labels(
             inside.astype(np.uint8),
             name=f"{self.name} · {caption}",
@@ -158,7 +159,8 @@ class Canvas:
         layer.opacity = OPACITY[self.viewer.dims.ndisplay]
         layer.contour = 1
         _frame(layer)
-        self._point_camera()
+        if not self._has_picture(role):
+            self._point_camera()
         return layer
 
     def show_outline(self, colour: str) -> Shapes:
@@ -255,11 +257,15 @@ class Canvas:
     def _caption(self, role: str, text: str) -> None:
         if self._captions.get(role) == text:
             return
-        is_new = CELLS[role] not in {CELLS[other] for other in self._captions}
+        is_new = not self._has_picture(role)
         self._captions[role] = text
         self._write_captions(may_add=True)
         if is_new:
             self._point_camera()
+
+    def _has_picture(self, role: str) -> bool:
+        """Say whether the camera was pointed at a role's place before."""
+        return CELLS[role] in {CELLS[other] for other in self._captions}
 
     def _turned(self, event: Any = None) -> None:
         self.caption_anew()

@@ -71,9 +71,9 @@ class ExportPanel(QWidget):
             and (support != result.snapshot.support).any()
         ):
             also += " The support has changed since the last run: that run's own is written."
-        if self._is_there():
+        if is_there := self._is_there():
             also += f" {self.name.value} is in this folder already: it would be replaced."
-        self.export_button.setText("Replace TIFF" if self._is_there() else "Export TIFF")
+        self.export_button.setText("Replace TIFF" if is_there else "Export TIFF")
         self.state.setText(ABOUT + also)
 
     def _is_there(self) -> bool:

@@ -9,7 +9,7 @@ from napari.layers import Layer
 from napari.utils.notifications import show_error
 from pydantic import BaseModel
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_dipr.errors import DiprError
 
@@ -87,13 +87,19 @@ class Form(QFormLayout):
         self.setVerticalSpacing(4)
         self.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
-    def add(self, *widgets: Any) -> None:
-        """Add a row for each magicgui widget."""
+    def add(self, *widgets: Any, beside: QWidget | None = None) -> None:
+        """Add a row for each magicgui widget, with another one ``beside`` it."""
         for widget in widgets:
             label = QLabel("" if isinstance(widget, CheckBox) else widget.label)  # a check box says it beside the box
             label.setToolTip(widget.tooltip or "")
             widget.native.setMinimumWidth(60)
-            self.addRow(label, widget.native)
+            if beside is None:
+                self.addRow(label, widget.native)
+            else:
+                row = QHBoxLayout()
+                row.addWidget(widget.native, 1)
+                row.addWidget(beside)
+                self.addRow(label, row)
 
 
 def button(text: str, tooltip: str, action: Callable[..., Any], keys: str = "") -> QPushButton:

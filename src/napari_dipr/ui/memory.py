@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from napari.settings import get_plugin_settings
 from napari_dipr.io.write import write_json
 
 PLUGIN = "napari-dipr"
-_switch = {"on": True}
+_remembering = ContextVar("remembering", default=True)
 
 
 def setting(page: str, name: str) -> Any:
@@ -22,11 +23,11 @@ def setting(page: str, name: str) -> Any:
 @contextlib.contextmanager
 def unremembered() -> Iterator[None]:
     """Have forms begin at their defaults and keep nothing: benchmarks and pictures are no person's choices."""
-    _switch["on"] = False
+    before = _remembering.set(False)
     try:
         yield
     finally:
-        _switch["on"] = True
+        _remembering.reset(before)
 
 
 class FormMemory:
@@ -47,7 +48,7 @@ class FormMemory:
 
     def save(self) -> None:
         """Remember what the form holds. A place that cannot be written to is no reason to stop."""
-        if not _switch["on"]:
+        if not _remembering.get():
             return
         held = {key: _plain(widget.value) for key, widget in self.widgets.items()}
         with contextlib.suppress(Exception):
@@ -65,7 +66,7 @@ class FormMemory:
                 self.widgets[key].value = value
 
     def _read(self) -> dict[str, Any]:
-        if not _switch["on"]:
+        if not _remembering.get():
             return {}
         try:
             read = json.loads(_file().read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.layers import Layer, Shapes
+from napari.layers import Labels, Layer, Shapes
 from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
@@ -40,8 +40,7 @@ class Outline:
         if session.viewer.dims.ndisplay == 3:
             raise DiprError("Outlines are drawn in a plane. Leave napari's 3D display first.")
         layer = canvas.find("outline", Shapes)
-        if session.support_layer is None:
-            session.show_support(np.zeros(canvas.grid, bool), BY_HAND)  # where to draw is seen then
+        self._support_layer()  # where to draw is seen then
         if layer is None:
             layer = canvas.show_outline(SUPPORT_COLOUR)
             layer.mouse_drag_callbacks.append(self._dragged)
@@ -73,15 +72,18 @@ class Outline:
 
     def _put_in(self, inside: NDArray[np.bool_]) -> None:
         """Put pixels into the support as a person's stroke does, and give the brush back to it."""
-        session = self.session
-        if session.support_layer is None:
-            session.show_support(np.zeros(inside.shape, bool), BY_HAND)
-        layer = session.support_layer
-        assert layer is not None
+        layer = self._support_layer()
         where = np.nonzero(inside & (np.asarray(layer.data) == 0))
         if len(where[0]):
             layer.data_setitem(where, 1)
-        session.viewer.layers.selection = {layer}
+        self.session.viewer.layers.selection = {layer}
+
+    def _support_layer(self) -> Labels:
+        """Return the support's layer; where there is none, one with nothing in it."""
+        if self.session.support_layer is None:
+            self.session.show_support(np.zeros(self.session.need_canvas().grid, bool), BY_HAND)
+        assert self.session.support_layer is not None
+        return self.session.support_layer
 
     def take_from(self, layer: Layer) -> None:
         """Take the support from another layer: its labels, its values above 0, or what its shapes enclose.

@@ -99,8 +99,11 @@ class RecipeEditor(QWidget):
                 return str(error)
 
         def done(found: list[str] | str) -> None:
-            if not isalive(self) or text != self.text.value:
-                return  # closed or edited meanwhile
+            if not isalive(self):
+                return
+            if text != self.text.value:  # edited meanwhile
+                self.read()
+                return
             if isinstance(found, str):
                 self.words.setText(found)
                 return

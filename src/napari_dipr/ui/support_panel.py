@@ -7,7 +7,7 @@ import napari
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSlider
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipr.device import NAMES
 from napari_dipr.errors import DiprError, ModelError
@@ -89,17 +89,12 @@ class SupportPanel(QWidget):
         drawn = (self.box_button, self.ellipse_button)
         for number, tool in enumerate((*self.tools.values(), self.reset_button, self.unpin_button, *drawn)):
             tools.addWidget(tool, number // 3, number % 3)
-        taking = QHBoxLayout()
-        taking.addWidget(self.other.native, 1)
-        taking.addWidget(self.take_button)
-        label = QLabel(self.other.label)
-        label.setToolTip(self.other.tooltip)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addLayout(buttons)
         layout.addLayout(tools)
         others = Form()
-        others.addRow(label, taking)
+        others.add(self.other, beside=self.take_button)
         layout.addLayout(others)
         layout.addWidget(self.reason)
         layout.addWidget(self.state)
