@@ -168,7 +168,8 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
             _number(file, f"{group}/{name}", METRES, path) for name in ("distance", "y_pixel_size", "x_pixel_size")
         ]
         if wavelength and distance and all(sizes):
-            return Geometry(1e9 * wavelength, distance, tuple(1e6 * size for size in sizes if size))
+            sides = tuple(1e6 * size for size in sizes if size)
+            return Geometry(wavelength=1e9 * wavelength, distance=distance, pixel_size=sides)
     return None
 
 
