@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError
-from napari_dipr.measurement import Geometry, Measurement, bad_pixels, guess_zero_frequency, simulate, suspicious_pixels
+from napari_dipr.geometry import Geometry
+from napari_dipr.measurement import Measurement, bad_pixels, guess_zero_frequency, simulate, suspicious_pixels
 
 shapes = st.one_of(st.tuples(*[st.integers(16, 24)] * 2), st.tuples(*[st.integers(16, 18)] * 3))
 
@@ -203,7 +204,7 @@ def test_a_crop_that_cannot_be_is_refused():
 
 
 def test_changes_keep_what_is_known_and_leave_the_original_alone():
-    geometry = Geometry(0.15, 2.0, (55.0, 55.0))
+    geometry = Geometry(wavelength=0.15, distance=2.0, pixel_size=(55.0, 55.0))
     original = of(pattern((40, 40)), name="ring", photons_per_unit=2.0, geometry=geometry, source={"frame": 3})
     changed = original.thresholded(1e-3).cropped(20)
     assert (changed.name, changed.photons_per_unit, changed.geometry) == ("ring", 2.0, geometry)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import MeasurementError
+from napari_dipr.geometry import Geometry
 
 SMALLEST = 16
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
@@ -21,31 +22,6 @@ SURE = 14
 BRIGHT = 1e4
 Kind = Literal["intensity", "amplitude"]
 ZeroFrequency = Literal["centre", "corner"]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The experiment's geometry, where it is known.
-
-    Attributes
-    ----------
-    wavelength
-        In nanometres.
-    distance
-        Sample to detector, in metres.
-    pixel_size
-        Of the detector, one per axis, in micrometres.
-    """
-
-    wavelength: float
-    distance: float
-    pixel_size: tuple[float, ...]
-
-    def voxel_size(self, grid: Sequence[int]) -> tuple[float, ...]:
-        """Return the object's pixel size ``λz/(Np)`` in nanometres, for a 2-D pattern of ``grid`` pixels."""
-        return tuple(
-            self.wavelength * self.distance / (n * size * 1e-6) for n, size in zip(grid, self.pixel_size, strict=True)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,30 +307,51 @@ def simulate(
         )
     if not 2 <= oversampling <= 16:
         raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
+    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
+    truth = np.zeros(grid, np.complex64)
+    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
+    history = f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"
+    return diffracted(truth, history, photons=photons, seed=seed, name=name)
+
+
+def diffracted(
+    x: NDArray[np.complexfloating], step: str, *, photons: float | None = None, seed: int = 0, **known: Any
+) -> tuple[Measurement, NDArray[np.complex64]]:
+    """Make a measurement from an object on its whole grid: transform it, and add photon noise where asked.
+
+    Parameters
+    ----------
+    x
+        ``[*grid]``, in the middle.
+    step
+        Where it comes from, for the history.
+    photons, seed
+        As in :func:`simulate`.
+    **known
+        The measurement's other attributes.
+
+    Returns
+    -------
+    measurement, truth : tuple
+        The truth is the object, scaled to the photons.
+
+    Raises
+    ------
+    MeasurementError
+        If the number of photons is out of range, or the pattern cannot be a measurement.
+    """
     if photons is not None and not 0 < photons <= MOST_PHOTONS:
         raise MeasurementError(
             f"The number of photons is {photons:g}; it must be above 0 and at most {MOST_PHOTONS:g}."
         )
-    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
-    truth = np.zeros(grid, np.complex64)
-    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
-    intensities = np.abs(np.fft.fftshift(np.fft.fftn(truth.astype(np.complex128)))) ** 2
-    history = [f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"]
-    photons_per_unit = None
+    intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
+    history = [step]
+    scale = 1.0
     if photons is not None:
         # Intensities become counts, and the truth keeps its scale to them.
         scale = photons / intensities.sum()
         intensities = np.random.default_rng(seed).poisson(intensities * scale).astype(np.float64)
-        truth *= np.float32(np.sqrt(scale))
-        photons_per_unit = 1.0
+        known["photons_per_unit"] = 1.0
         history.append(f"Poisson noise of {photons:g} photons in all, seed {seed}")
-    return (
-        Measurement.of(
-            intensities,
-            zero_frequency="centre",
-            name=name,
-            photons_per_unit=photons_per_unit,
-            history=tuple(history),
-        ),
-        truth,
-    )
+    measurement = Measurement.of(intensities, zero_frequency="centre", history=tuple(history), **known)
+    return measurement, (x * np.sqrt(scale)).astype(np.complex64)

@@ -90,11 +90,7 @@ def as_measurement(
         steps.append(f"masked {int((~measured).sum())} pixels as unmeasured")
     geometry = geometry if np.squeeze(array).ndim == 2 else None  # of a scan the step between frames is not told
     if geometry is not None:
-        sizes = " × ".join(f"{size:g}" for size in geometry.pixel_size)
-        steps.append(
-            f"geometry from the file: wavelength {geometry.wavelength:.5g} nm, detector at {geometry.distance:g} m, "
-            f"its pixels {sizes} µm; that no optics are between is assumed"
-        )
+        steps.append(f"geometry from the file: {geometry}")
     return Measurement.of(
         array,
         kind=kind or "intensity",
