@@ -225,8 +225,8 @@ class Measurement:
             raise MeasurementError(
                 f"Binned by {tuple(factors)}, {self.grid} pixels are {shape}; each side must have {SMALLEST}. Bin less."
             )
-        intensities: NDArray[Any] = self.intensities.astype(np.float64)
-        measured: NDArray[Any] = self.measured
+        intensities: Any = self.intensities.astype(np.float64)
+        measured: Any = self.measured
         for axis, (n, b, m) in enumerate(zip(self.grid, factors, shape, strict=True)):
             start = n // 2 - b // 2 - b * (m // 2)
             index = start + np.arange(m * b)
@@ -240,8 +240,8 @@ class Measurement:
             raise MeasurementError(f"Binned by {tuple(factors)}, no block is left of which all pixels were measured.")
         step = f"binned by {tuple(factors)} from {self.grid} to {shape}"
         geometry = None if self.geometry is None else self.geometry.binned(tuple(factors))
-        intensities = np.where(measured, intensities, 0).astype(np.float32)
-        return self._changed(step, intensities=intensities, measured=measured, geometry=geometry)
+        kept = np.where(measured, intensities, 0).astype(np.float32)
+        return self._changed(step, intensities=kept, measured=measured, geometry=geometry)
 
     def _changed(self, *steps: str, **changes: Any) -> "Measurement":
         return replace(self, history=(*self.history, *steps), **changes)
@@ -301,30 +301,51 @@ def simulate(
         )
     if not 2 <= oversampling <= 16:
         raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
+    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
+    truth = np.zeros(grid, np.complex64)
+    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
+    history = f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"
+    return diffracted(truth, history, photons=photons, seed=seed, name=name)
+
+
+def diffracted(
+    x: NDArray[np.complexfloating], step: str, *, photons: float | None = None, seed: int = 0, **known: Any
+) -> tuple[Measurement, NDArray[np.complex64]]:
+    """Make a measurement from an object on its whole grid: transform it, and add photon noise where asked.
+
+    Parameters
+    ----------
+    x
+        ``[*grid]``, in the middle.
+    step
+        Where it comes from, for the history.
+    photons, seed
+        As in :func:`simulate`.
+    **known
+        The measurement's other attributes.
+
+    Returns
+    -------
+    measurement, truth : tuple
+        The truth is the object, scaled to the photons.
+
+    Raises
+    ------
+    MeasurementError
+        If the number of photons is out of range, or the pattern cannot be a measurement.
+    """
     if photons is not None and not 0 < photons <= MOST_PHOTONS:
         raise MeasurementError(
             f"The number of photons is {photons:g}; it must be above 0 and at most {MOST_PHOTONS:g}."
         )
-    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
-    truth = np.zeros(grid, np.complex64)
-    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
-    intensities = np.abs(np.fft.fftshift(np.fft.fftn(truth.astype(np.complex128)))) ** 2
-    history = [f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"]
-    photons_per_unit = None
+    intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
+    history = [step]
+    scale = 1.0
     if photons is not None:
         # Intensities become counts, and the truth keeps its scale to them.
         scale = photons / intensities.sum()
         intensities = np.random.default_rng(seed).poisson(intensities * scale).astype(np.float64)
-        truth *= np.float32(np.sqrt(scale))
-        photons_per_unit = 1.0
+        known["photons_per_unit"] = 1.0
         history.append(f"Poisson noise of {photons:g} photons in all, seed {seed}")
-    return (
-        Measurement.of(
-            intensities,
-            zero_frequency="centre",
-            name=name,
-            photons_per_unit=photons_per_unit,
-            history=tuple(history),
-        ),
-        truth,
-    )
+    measurement = Measurement.of(intensities, zero_frequency="centre", history=tuple(history), **known)
+    return measurement, (x * np.sqrt(scale)).astype(np.complex64)

@@ -83,7 +83,7 @@ def test_what_was_not_said_is_guessed_and_told(tmp_path):
 def test_amplitudes_are_squared(tmp_path):
     measurement = read(saved(tmp_path, ".npy", pattern()), kind="amplitude")
     np.testing.assert_allclose(measurement.intensities, pattern() ** 2)
-    assert measurement.source["kind"] == "amplitude"
+    assert measurement.source["preparation"] == {"kind": "amplitude"}
 
 
 @pytest.mark.parametrize("ending", [".npz", ".h5"])

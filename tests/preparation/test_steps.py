@@ -109,8 +109,8 @@ def test_bad_pixels_are_left_out_for_the_reasons_that_are_given():
 def test_the_background_is_what_the_rim_has():
     data = counts() + 100.0
     measurement = prepare(data, of(background="rim", crop=32))
-    assert any(step in measurement.history for step in ("background of 102 subtracted", "background of 101 subtracted"))
-    assert np.median(measurement.intensities[:4]) <= 2
+    rim = np.concatenate([data[:2].ravel(), data[-2:].ravel(), data[2:-2, :2].ravel(), data[2:-2, -2:].ravel()])
+    assert f"background of {np.median(rim):.4g} subtracted" in measurement.history
     given = prepare(data, of(background=102))
     np.testing.assert_array_equal(given.intensities, np.maximum(data - 102, 0).astype(np.float32))
 

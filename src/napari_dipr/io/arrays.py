@@ -11,10 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, FileError
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.content import NUMERIC, Content, check_frame, choose, framed, no_key
 from napari_dipr.io.hdf5 import read_hdf5
 from napari_dipr.io.instruments import read_detector, read_mat, read_mrc
-from napari_dipr.measurement import Geometry
 
 
 class Loaded(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.errors import FileError
-from napari_dipr.measurement import Geometry
+from napari_dipr.geometry import Geometry
 
 NUMERIC = "buifc"
 

@@ -62,7 +62,9 @@ def read(
     if p.mask is not None:
         mask = load_mask(p.mask)
     measurement = measurement if mask is None else measurement.with_mask(mask)
-    return placed(replace(measurement, source={**measurement.source, "preparation": p.as_json()}), p)
+    if p.as_json():
+        measurement = replace(measurement, source={**measurement.source, "preparation": p.as_json()})
+    return placed(measurement, p)
 
 
 def prepared(loaded: Loaded, preparation: Preparation, measured: ArrayLike | None = None) -> Measurement:

@@ -175,7 +175,9 @@ def corrected(
                 steps.append(f"left out {int(bad.sum())} pixels: {reason}")
     if not measured.any():
         why = ", ".join(f"{int(bad.sum())} {reason}" for reason, bad in bad_pixels(array, p.saturation).items())
-        raise MeasurementError(f"No pixel is left: {why or 'all are masked'}. Is it the right dataset, and the mask?")
+        raise MeasurementError(
+            f"No pixel is left: {why or 'all are masked'}. Is it the right dataset, and the mask's polarity right?"
+        )
     where = p.zero_frequency or guess_zero_frequency(np.where(measured, array, 0))
     steps.append(f"zero frequency {'given' if p.zero_frequency else 'guessed'}: {where}")
     if dark is not None:
@@ -209,11 +211,13 @@ def placed(measurement: Measurement, preparation: Preparation) -> Measurement:
         if isinstance(how, tuple):
             if len(how) != ndim or any(i >= n for i, n in zip(how, measurement.grid, strict=False)):
                 raise MeasurementError(f"The centre {how} is no pixel of the {measurement.grid} that there are.")
-            middle = how
+            middle, why = how, "given pixel"
+        elif how == "array":
+            middle, why = tuple(n // 2 for n in measurement.grid), WORDS[how]
         else:
-            middle = tuple(n // 2 for n in measurement.grid) if how == "array" else find_centre(measurement, how)
+            middle, why = find_centre(measurement, how), WORDS[how]
         crop = _inside(measurement.grid, middle, factors) if p.crop == "inside" else p.crop or measurement.grid
-        measurement = measurement.cropped(crop, around=middle, why="given pixel" if how is middle else WORDS[how])
+        measurement = measurement.cropped(crop, around=middle, why=why)
     return measurement if set(factors) == {1} else measurement.binned(factors)
 
 
