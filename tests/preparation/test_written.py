@@ -40,7 +40,7 @@ def test_what_is_given_counts_before_the_settings():
         ({"bin": "2,x"}, "bin is '2,x'"),
         ({"background": "dim"}, "background is 'dim': give a number, or rim"),
         ({"leave_out": "ugly"}, "ugly"),
-        ({"geometry": "energy=high"}, "energy"),
+        ({"geometry": "energy=9"}, "lacks distance and pixel"),
     ],
 )
 def test_what_is_not_understood_is_said(words, says):
