@@ -241,9 +241,9 @@ class Geometry(BaseModel):
 
     def binned(self, factors: Sequence[int]) -> "Geometry":
         """Return the geometry of a pattern whose pixels were added up by ``factors``: 2 (rows, columns), or 3."""
-        *frames, rows, columns = factors
-        if len(frames) > 1 or min(factors) < 1:
+        if len(factors) not in (2, 3) or min(factors) < 1:
             raise MeasurementError(f"Cannot bin by {tuple(factors)}: give 2 or 3 factors of at least 1.")
+        *frames, rows, columns = factors
         scan = self.scan
         if scan is not None and frames:
             scan = scan.model_copy(update={"step": scan.step * frames[0]})
