@@ -101,8 +101,9 @@ class RockingScan(BaseModel):
                 raise ValueError(
                     f"{strange[0]!r} is no circle of the {what} at {self.beamline}, which has {', '.join(circles)}"
                 )
-        sizes = np.linalg.norm(self.steps((1.0, 1.0)), axis=0)
-        if not sizes[0] or abs(np.linalg.det(self.steps((1.0, 1.0)) / sizes)) < FLATTEST:
+        steps = self.steps((1.0, 1.0))
+        sizes = np.linalg.norm(steps, axis=0)
+        if not sizes[0] or abs(np.linalg.det(steps / sizes)) < FLATTEST:
             raise ValueError(
                 f"rocking {self.motor} by {self.step:g}° does not lead out of the detector's plane at these angles"
             )
@@ -130,9 +131,8 @@ class RockingScan(BaseModel):
             Angle that the detector's pixel is seen under, radians, by rows and columns.
         """
         line = BEAMLINES[self.beamline]
-        outer = {name: axis for name, axis in line.sample.items() if name != self.motor}
-        outer = dict(list(outer.items())[: list(line.sample).index(self.motor)])
-        axis = _turned(outer, self.sample) @ _direction(line.sample[self.motor])
+        outer = list(line.sample)[: list(line.sample).index(self.motor)]
+        axis = _turned({name: line.sample[name] for name in outer}, self.sample) @ _direction(line.sample[self.motor])
         # The crystal turns by +step about the axis; seen from it, q turns by −step.
         frame = -np.deg2rad(self.step) * np.cross(axis, self.bragg())
         seen = self.detector_rotation()
