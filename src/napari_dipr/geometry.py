@@ -208,7 +208,7 @@ class Geometry(BaseModel):
         if missing := [word for word in ("distance", "pixel", *scan) if word not in words]:
             raise MeasurementError(f"The geometry lacks {' and '.join(missing)}. Write {missing[0]}=VALUE too.")
         pixel = [_number("pixel", side) for side in words.pop("pixel").lower().replace("×", "x").split("x")]
-        motor = words.pop("rock", None)
+        motor = words.pop("rock", "").lower()
         numbers = {word: _number(word, value) for word, value in words.items()}
         energy = numbers.get("energy")
         known_scan = name and {
