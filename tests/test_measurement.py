@@ -220,12 +220,6 @@ def test_measurements_can_be_compared_and_kept_in_a_set():
     assert len({a, a, b}) == 2
 
 
-def test_the_voxel_is_wavelength_times_distance_over_the_detectors_width():
-    geometry = Geometry(wavelength=0.1, distance=5.0, pixel_size=(50.0, 100.0))
-    # 0.1 nm · 5 m / (200 · 50 µm) = 50 nm
-    assert geometry.voxel_size((200, 200)) == pytest.approx((50.0, 25.0))
-
-
 @given(
     st.one_of(st.tuples(*[st.integers(8, 13)] * 2), st.tuples(*[st.integers(8, 9)] * 3)), st.booleans(), st.floats(2, 3)
 )

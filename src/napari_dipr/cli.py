@@ -193,7 +193,7 @@ def reconstruct(
         free_share=free,
         nmse=nmse,
     )
-    voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
+    voxel = measurement.voxel_size
     paths = export(folder, file_name(measurement.name), object_, inside, told, voxel)
     last = result.history[-1]
     figures = {

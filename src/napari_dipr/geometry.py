@@ -51,7 +51,7 @@ class Beamline:
     columns: str
 
 
-# As cohere-ui 4 (34-ID-C), bcdi and cdiutils (ID01) have them, of frames as their files hold them. Of ID01's Maxipix
+# As cohere-ui 4 (34-ID-C) and cdiutils (ID01) have them, of frames as their files hold them. Of ID01's Maxipix
 # with GaAs cohere-ui has the columns along x−: a frame that is mirrored gives the crystal's mirror image.
 BEAMLINES = {
     "34-ID-C": Beamline({"theta": "y+", "chi": "z-", "phi": "y+"}, {"delta": "y+", "gamma": "x-"}, "y-", "x+"),
@@ -101,8 +101,9 @@ class RockingScan(BaseModel):
                 raise ValueError(
                     f"{strange[0]!r} is no circle of the {what} at {self.beamline}, which has {', '.join(circles)}"
                 )
-        sizes = np.linalg.norm(self.steps((1.0, 1.0)), axis=0)
-        if not sizes[0] or abs(np.linalg.det(self.steps((1.0, 1.0)) / sizes)) < FLATTEST:
+        steps = self.steps((1.0, 1.0))
+        sizes = np.linalg.norm(steps, axis=0)
+        if not sizes[0] or abs(np.linalg.det(steps / sizes)) < FLATTEST:
             raise ValueError(
                 f"rocking {self.motor} by {self.step:g}° does not lead out of the detector's plane at these angles"
             )
@@ -130,9 +131,8 @@ class RockingScan(BaseModel):
             Angle that the detector's pixel is seen under, radians, by rows and columns.
         """
         line = BEAMLINES[self.beamline]
-        outer = {name: axis for name, axis in line.sample.items() if name != self.motor}
-        outer = dict(list(outer.items())[: list(line.sample).index(self.motor)])
-        axis = _turned(outer, self.sample) @ _direction(line.sample[self.motor])
+        outer = list(line.sample)[: list(line.sample).index(self.motor)]
+        axis = _turned({name: line.sample[name] for name in outer}, self.sample) @ _direction(line.sample[self.motor])
         # The crystal turns by +step about the axis; seen from it, q turns by −step.
         frame = -np.deg2rad(self.step) * np.cross(axis, self.bragg())
         seen = self.detector_rotation()
@@ -208,7 +208,7 @@ class Geometry(BaseModel):
         if missing := [word for word in ("distance", "pixel", *scan) if word not in words]:
             raise MeasurementError(f"The geometry lacks {' and '.join(missing)}. Write {missing[0]}=VALUE too.")
         pixel = [_number("pixel", side) for side in words.pop("pixel").lower().replace("×", "x").split("x")]
-        motor = words.pop("rock", None)
+        motor = words.pop("rock", "").lower()
         numbers = {word: _number(word, value) for word, value in words.items()}
         energy = numbers.get("energy")
         known_scan = name and {
@@ -252,9 +252,9 @@ class Geometry(BaseModel):
 
     def binned(self, factors: Sequence[int]) -> "Geometry":
         """Return the geometry of a pattern whose pixels were added up by ``factors``: 2 (rows, columns), or 3."""
-        *frames, rows, columns = factors
-        if len(frames) > 1 or min(factors) < 1:
+        if len(factors) not in (2, 3) or min(factors) < 1:
             raise MeasurementError(f"Cannot bin by {tuple(factors)}: give 2 or 3 factors of at least 1.")
+        *frames, rows, columns = factors
         scan = self.scan
         if scan is not None and frames:
             scan = scan.model_copy(update={"step": scan.step * frames[0]})

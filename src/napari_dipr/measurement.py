@@ -136,6 +136,11 @@ class Measurement:
         """The pattern's shape."""
         return self.intensities.shape
 
+    @property
+    def voxel_size(self) -> tuple[float, ...] | None:
+        """The object's, nanometres along each axis; None where the geometry does not tell."""
+        return None if self.geometry is None else self.geometry.voxel_size(self.grid)
+
     def cornered_amplitudes(self) -> NDArray[np.float32]:
         """Return ``√Y`` with zero frequency at the corner, as solvers take it."""
         return np.ascontiguousarray(np.fft.ifftshift(np.sqrt(self.intensities)))

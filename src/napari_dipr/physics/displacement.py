@@ -65,7 +65,7 @@ def unwrapped(x: NDArray[np.complexfloating], support: NDArray[np.bool_]) -> NDA
     return phase - np.nanmean(phase)
 
 
-def displacement(phase: NDArray[np.floating], q_length: float) -> NDArray[np.floating]:
+def displacement(phase: NDArray[np.float64], q_length: float) -> NDArray[np.float64]:
     """Return ``u = −φ/|Q|``, the displacement along Q in nm, for |Q| in 1/nm (2π included)."""
     return -phase / q_length
 

@@ -59,11 +59,16 @@ class Canvas:
         The measurement's; all layer names begin with it.
     grid
         Shape of the measurement, and of the object.
+    voxel
+        The object's, nanometres along each axis; None where it is not known. Layers are then in pixels. The pattern is
+        drawn as large as the object: the lengths of the viewer's axes are the object's.
     """
 
-    def __init__(self, viewer: Any, name: str, grid: Sequence[int]) -> None:
+    def __init__(self, viewer: Any, name: str, grid: Sequence[int], voxel: Sequence[float] | None = None) -> None:
         self._viewer = weakref.ref(viewer)
         self.name, self.grid = name, tuple(grid)
+        self.voxel = (1.0,) * len(self.grid) if voxel is None else tuple(voxel)
+        self.unit = "pixel" if voxel is None else "nm"
         self._captions: dict[str, str] = {}
         self._captioned = False
         self._limits: dict[str, tuple[float, float]] = {}
@@ -87,7 +92,8 @@ class Canvas:
         layer.metadata[TAG] = self._tag(role)
         layer.name = f"{self.name} · {caption}"
         layer.visible = True
-        layer.translate = self._place(role)
+        where = self._where(role)
+        layer.scale, layer.units, layer.translate = where["scale"], where["units"], where["translate"]
         layer.events.visible.connect(lambda event: self._looked_at(role))
         self._caption(role, caption)
 
@@ -120,7 +126,8 @@ class Canvas:
             _replace_data(layer, data[(slice(every // 2, None, every),) * layer.ndim])
             if (before := self._every.get(role, 1)) != every:
                 layer.scale = np.asarray(layer.scale) * every / before
-                layer.translate = np.asarray(layer.translate) + every // 2 - before // 2
+                shift = np.asarray(self.voxel[-layer.ndim :]) * (every // 2 - before // 2)
+                layer.translate = np.asarray(layer.translate) + shift
                 self._every[role] = every
             layer.name = f"{self.name} · {caption}"
             if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
@@ -234,15 +241,15 @@ class Canvas:
 
     def _place(self, role: str) -> tuple[float, ...]:
         row, column = CELLS[role]
-        height, width = self.grid[-2:]
-        step = (1 + GAP) * max(height, width)
+        step = (1 + GAP) * max(n * size for n, size in zip(self.grid[-2:], self.voxel[-2:], strict=True))
         return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
 
     def _where(self, role: str, dims: int | None = None) -> dict[str, Any]:
         dims = dims or len(self.grid)
         return {
             "translate": self._place(role)[-dims:],
-            "units": ("pixel",) * dims,
+            "scale": self.voxel[-dims:],
+            "units": (self.unit,) * dims,
             "axis_labels": ("z", "y", "x")[-dims:],
             "metadata": {TAG: self._tag(role)},
         }
@@ -286,7 +293,7 @@ class Canvas:
         roles = {cell: role for role, cell in reversed(CELLS.items())}
         # A picture that is not seen has its empty caption at the measurement's, where it does not move the camera.
         corners = [self._place(roles[cell if cell in seen else (0, 0)])[-2:] for cell in roles]
-        positions = np.asarray(corners) - (0.02 * self.grid[-2], 0)
+        positions = np.asarray(corners) - (0.02 * self.grid[-2] * self.voxel[-2], 0)
         captions = [seen.get(cell, "") for cell in roles]
         layer = self.find("captions", Points)
         if layer is not None:
@@ -304,12 +311,12 @@ class Canvas:
             name=f"{self.name} · captions",
             features={"caption": captions},
             text={"string": "{caption}", "anchor": "upper_left", "color": "#8a929a", "size": 11},
-            size=0.01,
+            size=0.01 * self.voxel[-1],
             canvas_size_limits=(0, 100),
             face_color="transparent",
             visible=is_wanted,
             border_width=0,
-            units=("pixel",) * 2,
+            units=(self.unit,) * 2,
             axis_labels=("y", "x"),
             metadata={TAG: self._tag("captions")},
         )

@@ -84,7 +84,7 @@ class Result:
         }
         window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
         told = provenance(measurement, **self.settings, errors=errors, window=window)
-        voxel = None if measurement.geometry is None else measurement.geometry.voxel_size(measurement.grid)
+        voxel = measurement.voxel_size
         return export(folder, name, snapshot.object, snapshot.support, told, voxel)
 
 

@@ -94,7 +94,7 @@ class Session:
         ``layer`` is an image of its logarithm that is there already.
         """
         measurement = replace(measurement, name=self._free_name(measurement.name, layer))
-        canvas = Canvas(self.viewer, measurement.name, measurement.grid)
+        canvas = Canvas(self.viewer, measurement.name, measurement.grid, measurement.voxel_size)
         self._take(measurement, truth, canvas)
         if layer is None:
             self._show_measurement()

@@ -1,0 +1,84 @@
+"""From a reconstructed Bragg object to the crystal's lattice, in nanometres."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipr.geometry import Geometry
+from napari_dipr.physics.displacement import displacement, strain, unwrapped, without_ramp
+from napari_dipr.physics.orthogonal import Cubes
+
+Frame = Literal["laboratory", "sample"]
+# Share of the median amplitude in the support from which on a voxel is the crystal's: those on its edge, which it fills
+# to a part, say little of its phase: with them, the strain of simulated noisy crystals had five times the error.
+SOLID = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """A crystal on cubic voxels, arrays ``[z, y, x]``; see :mod:`~napari_dipr.physics.displacement` for the signs.
+
+    Attributes
+    ----------
+    amplitude
+        In the object's unit.
+    displacement
+        Along Q in nm, less its mean and mean slope, which are not known; NaN outside of the crystal.
+    strain
+        Along Q, from the same reference; NaN outside of the crystal and where a neighbour is.
+    voxel
+        The cubes' edge, nm.
+    bragg
+        Q in the arrays' frame ``[3]`` (x, y, z), 1/nm (2π included).
+    frame
+        What x, y and z are: the laboratory's at the scan's middle (see :mod:`~napari_dipr.geometry`), or the sample's.
+    """
+
+    amplitude: NDArray[np.float32]
+    displacement: NDArray[np.float64]
+    strain: NDArray[np.float64]
+    voxel: float
+    bragg: NDArray[np.float64]
+    frame: Frame
+
+
+def lattice(
+    x: NDArray[np.complexfloating],
+    support: NDArray[np.bool_],
+    geometry: Geometry,
+    *,
+    frame: Frame = "laboratory",
+    voxel: float | None = None,
+) -> Lattice:
+    """Work out displacement and strain of an object.
+
+    The crystal is where the amplitude is at least :data:`SOLID` of its median in the support. Phases are unwrapped and
+    differences taken on the axes that were measured, and resampled after: on cubes both would have errors twice as
+    large.
+
+    Parameters
+    ----------
+    x, support
+        ``[*grid]`` with the axes of the pattern: frames, rows, columns; about the grid's middle, in one piece.
+    geometry
+        With a scan.
+    frame
+        That the result shall be in.
+    voxel
+        Edge of its cubes, nm; None takes the finest that the object has.
+
+    Raises
+    ------
+    MeasurementError
+        If no scan is known, the support is empty, or there would be too many voxels.
+    """
+    turn = geometry.to_sample() if frame == "sample" else np.eye(3)
+    basis, q = turn @ geometry.basis(x.shape), turn @ geometry.bragg()
+    cubes = Cubes.holding(support, basis, voxel)
+    amplitude = np.abs(x)
+    solid = support & (amplitude >= SOLID * np.median(amplitude[support]))
+    u = displacement(unwrapped(without_ramp(x), solid), float(np.linalg.norm(q)))
+    along = cubes.field(strain(u, basis, q))
+    return Lattice(np.abs(cubes.object(x)), cubes.field(u), along, cubes.voxel, q, frame)
