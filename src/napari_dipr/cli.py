@@ -47,6 +47,12 @@ Key = Annotated[
     str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
 ]
 Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help='Part to read, as "10:150, :, 30:286"; of --frame, if given.', show_default="everything"
+    ),
+]
 Counts = Annotated[
     float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
 ]
@@ -132,6 +138,7 @@ def reconstruct(
     ] = None,
     key: Key = None,
     frame: Frame = None,
+    region: Region = None,
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="True or 1 = measured.", show_default="all measured")
     ] = None,
@@ -196,6 +203,7 @@ def reconstruct(
         zero_frequency=None if centered is None else "centre" if centered else "corner",
         key=key,
         frame=frame,
+        region=region,
         mask=mask,
     )
     if photons is not None:
@@ -325,6 +333,7 @@ def models(
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     key: Key = None,
     frame: Frame = None,
+    region: Region = None,
     threshold: Counts = None,
     crop: Crop = None,
     around: Centre = Around.peak,
@@ -338,7 +347,7 @@ def models(
     if input is not None:
         from napari_dipr.io.read import read
 
-        measurement = _prepared(read(input, key=key, frame=frame), threshold, crop, around)
+        measurement = _prepared(read(input, key=key, frame=frame, region=region), threshold, crop, around)
     listed, likeliest = zoo.at_hand(measurement), measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "nmse", "on", "for"):

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
 from napari_dipr.io.arrays import Loaded, load_array
+from napari_dipr.io.region import Region
 from napari_dipr.measurement import Kind, Measurement, ZeroFrequency, guess_zero_frequency
 from napari_dipr.samples import sample
 
@@ -20,6 +21,7 @@ def read(
     zero_frequency: ZeroFrequency | None = None,
     key: str | None = None,
     frame: int | None = None,
+    region: Region | str | None = None,
     mask: str | Path | ArrayLike | None = None,
 ) -> Measurement:
     """Read a measurement from a file, or take a sample.
@@ -34,10 +36,10 @@ def read(
         Whether the data are intensities or amplitudes. None takes intensities.
     zero_frequency
         Where it is. None guesses. The measurement's history says what was taken.
-    key, frame
-        Which array of the file, and which frame of it, see :func:`~napari_dipr.io.arrays.load_array`.
+    key, frame, region
+        Which array of the file, which frame and which part of it, see :func:`~napari_dipr.io.arrays.load_array`.
     mask
-        Measured pixels: a file for :func:`load_mask`, or an array.
+        Measured pixels: a file for :func:`load_mask`, or an array; of the region, or of all that it is a part of.
 
     Raises
     ------
@@ -47,15 +49,17 @@ def read(
         If the data cannot be a measurement.
     """
     if str(path).startswith(SAMPLE):
-        asked = {"kind": kind, "zero frequency": zero_frequency, "key": key, "frame": frame}
+        asked = {"kind": kind, "zero frequency": zero_frequency, "key": key, "frame": frame, "region": region}
         given = [name for name, value in asked.items() if value is not None]
         if given:
             raise MeasurementError(f"{path} is a sample, of which all is known: leave out the {', '.join(given)}.")
         measurement, _ = sample(str(path).removeprefix(SAMPLE))
         return measurement if mask is None else measurement.with_mask(mask_for(mask, measurement.grid, None))
-    loaded = load_array(path, key=key, frame=frame)
-    shape = np.squeeze(loaded.array).shape
-    measured = None if mask is None else mask_for(mask, shape, frame)
+    loaded = load_array(path, key=key, frame=frame, region=region)
+    measured = None
+    if mask is not None:
+        given = load_mask(mask) if isinstance(mask, str | Path) else np.asarray(mask) != 0
+        measured = mask_for(loaded.cut(given), np.squeeze(loaded.array).shape, frame)
     return as_measurement(loaded, kind=kind, zero_frequency=zero_frequency, measured=measured)
 
 
