@@ -4,7 +4,6 @@ What is heavy (torch, napari) is imported by the commands that need it, so that 
 """
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +15,11 @@ from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
+from napari_dipr.options import Frame, Key, Region, prepares
 
 if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
+    from napari_dipr.preparation.steps import Preparation
 
 # Words for people go to stderr; stdout is for what other programs read.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,33 +34,6 @@ class _Group(typer.core.TyperGroup):
         except DiprError as error:
             console.print(f"[bold red]Error:[/] [red]{escape(' '.join(str(error).split()))}[/]")
             raise typer.Exit(1) from error
-
-
-class Around(StrEnum):
-    """What a crop is centred on."""
-
-    peak = "peak"
-    centre = "centre"
-
-
-# How a measurement is read and prepared.
-Key = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
-]
-Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
-Region = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT", help='Part to read, as "10:150, :, 30:286"; of --frame, if given.', show_default="everything"
-    ),
-]
-Counts = Annotated[
-    float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
-]
-Crop = Annotated[
-    int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
-]
-Centre = Annotated[Around, typer.Option(help="What the crop is centred on.")]
 
 
 app = typer.Typer(
@@ -101,6 +75,7 @@ def _main(
 
 
 @app.command()
+@prepares
 def reconstruct(
     input: Annotated[
         str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
@@ -128,23 +103,9 @@ def reconstruct(
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
     ] = None,
-    amplitude: Annotated[
-        bool | None,
-        typer.Option("--amplitude/--intensity", help="What the data are.", show_default="intensity"),
-    ] = None,
-    centered: Annotated[
-        bool | None,
-        typer.Option("--centered/--cornered", help="Where zero frequency is.", show_default="guessed"),
-    ] = None,
     key: Key = None,
     frame: Frame = None,
     region: Region = None,
-    mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="True or 1 = measured.", show_default="all measured")
-    ] = None,
-    threshold: Counts = None,
-    crop: Crop = None,
-    around: Centre = Around.peak,
     truth: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
@@ -162,11 +123,13 @@ def reconstruct(
         float | None,
         typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
     ] = None,
+    *,
+    preparation: "Preparation",
 ) -> None:
     """Reconstruct an object without a window.
 
-    The data are prepared in this order: mask, threshold, crop. Without --model and --support, the likeliest of
-    the models that fit the measurement proposes; where none does, the support comes from the autocorrelation.
+    Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
+    support comes from the autocorrelation.
     """
     if model is not None and support is not None:
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
@@ -197,23 +160,12 @@ def reconstruct(
         seed=seed,
     )
     request.plan()
-    measurement = read(
-        input,
-        kind=None if amplitude is None else "amplitude" if amplitude else "intensity",
-        zero_frequency=None if centered is None else "centre" if centered else "corner",
-        key=key,
-        frame=frame,
-        region=region,
-        mask=mask,
-    )
+    measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     if photons is not None:
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
         measurement = replace(measurement, photons_per_unit=photons)
-    measurement = _prepared(measurement, threshold, crop, around)
-    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
-    for step in measurement.history:
-        console.print(f"  {escape(step)}")
+    _tell(measurement)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
@@ -326,6 +278,7 @@ def demo(
 
 
 @app.command()
+@prepares
 def models(
     input: Annotated[
         str | None, typer.Argument(help="File or sample: say how each model fits it.", show_default=False)
@@ -334,9 +287,8 @@ def models(
     key: Key = None,
     frame: Frame = None,
     region: Region = None,
-    threshold: Counts = None,
-    crop: Crop = None,
-    around: Centre = Around.peak,
+    *,
+    preparation: "Preparation",
 ) -> None:
     """List the networks at hand, what they are for and how well they did on objects they were not trained on."""
     from rich.table import Table
@@ -347,7 +299,7 @@ def models(
     if input is not None:
         from napari_dipr.io.read import read
 
-        measurement = _prepared(read(input, key=key, frame=frame, region=region), threshold, crop, around)
+        measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     listed, likeliest = zoo.at_hand(measurement), measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "nmse", "on", "for"):
@@ -397,11 +349,11 @@ def train(
     console.print(f"  {escape(str(weights))}")
 
 
-def _prepared(measurement: "Measurement", threshold: float | None, crop: int | None, around: Around) -> "Measurement":
-    """Set low counts to 0, then crop: in this order."""
-    if threshold is not None:
-        measurement = measurement.thresholded(threshold)
-    return measurement if crop is None else measurement.cropped(crop, around.value)
+def _tell(measurement: "Measurement") -> None:
+    """Say what a measurement is, and what was done to it."""
+    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
+    for step in measurement.history:
+        console.print(f"  {escape(step)}")
 
 
 def _needs_napari() -> None:

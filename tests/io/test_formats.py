@@ -94,7 +94,7 @@ def test_nexus_files_are_known_by_their_paths_and_units(tmp_path, key):
     assert volume.grid == (18, 24, 32)
     assert not volume.measured[:, 0, 1].any()
     assert int((~volume.measured).sum()) == 18
-    assert volume.geometry is None  # what lies between the frames is not told
+    assert volume.geometry.voxel_size(volume.grid) is None  # what lies between the frames is not told
     np.testing.assert_array_equal(frame.intensities[1:], COUNTS[2, 1:])
     assert frame.geometry.wavelength == pytest.approx(0.124)
     assert (frame.geometry.distance, frame.geometry.pixel_size) == (1.5, pytest.approx((75, 75)))

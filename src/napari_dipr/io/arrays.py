@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, FileError
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.content import Content, Reader, check_frame, refuse_too_large
 from napari_dipr.io.hdf5 import open_hdf5
 from napari_dipr.io.instruments import open_detector, open_mat, open_mrc
 from napari_dipr.io.pictures import open_folder, open_npy, open_npz, open_tiff, pages
 from napari_dipr.io.region import Index, Region, cut, taken
-from napari_dipr.measurement import Geometry
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".tif", ".tiff"), open_tiff),
@@ -45,7 +44,7 @@ class Loaded(NamedTuple):
         Where the file says that pixels are good, see :class:`~napari_dipr.io.content.Content`; None where it says
         nothing, and of a lazily opened array.
     geometry
-        None where the file does not tell.
+        As the file tells it, of its own pixels and frames; None where it does not.
     """
 
     array: Any
@@ -74,14 +73,29 @@ class Loaded(NamedTuple):
         notes = dict.fromkeys((*self.notes, *loaded.notes))
         return loaded._replace(notes=tuple(notes))
 
-    def cut(self, mask: NDArray[Any]) -> NDArray[Any]:
-        """Return of a mask for the whole array, or its frames, what was loaded of the array; any other as it is."""
-        frame, region = self.source["frame"], self.source["region"]
-        if region is None:
-            return mask
-        shape = tuple(self.source["shape"])
-        index = _index(shape, frame, Region.parse(region), self.source["file"])
-        return cut(mask, shape, index)
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """From one row, column and, of a stack, frame to the next in the file: 2 or 3 numbers, 1 where none is left out."""
+        if self.source.get("region") is None:
+            return (1, 1)
+        return tuple(axis.step for axis in self._index() if isinstance(axis, slice))[-3:]
+
+    def cut(self, field: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+        """Return of a mask or another field what the region takes of the array, which lies at ``origin`` in it.
+
+        A field that does not cover the whole array, or its frames, comes back as it is.
+        """
+        if self.source.get("region") is None:
+            return field
+        shape, index = tuple(self.source["shape"]), self._index()
+        if field.ndim == 2:
+            rows, columns = (slice(at, at + n) for at, n in zip(origin, shape[-2:], strict=False))
+            field = part if (part := field[rows, columns]).shape == shape[-2:] else field
+        return cut(field, shape, index)
+
+    def _index(self) -> Index:
+        source = self.source
+        return _index(tuple(source["shape"]), source["frame"], Region.parse(source["region"]), source["file"])
 
 
 def load_array(
@@ -141,14 +155,13 @@ def load_array(
             notes = (*notes, f"took the region {region} of {shape if frame is None else (*shape[1:],)}")
         source = {"file": path.name, "path": str(path), "key": content.key, "shape": list(shape), "frame": frame}
         source["region"] = None if region is None else str(region)
-        geometry = _coarser(content.geometry, index)
         if lazy and content.in_parts:
-            return Loaded(_lazy(path, content)[index], source, notes, None, geometry)
+            return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)
         refuse_too_large(taken(shape, index), content.dtype, what)
         array = content.take(index)
         measured, told = content.measured(index)
         source["sha256"] = _digest(pages(path) if path.is_dir() else [path])
-        return Loaded(array, source, (*notes, *told), measured, geometry)
+        return Loaded(array, source, (*notes, *told), measured, content.geometry)
 
 
 @contextlib.contextmanager
@@ -186,15 +199,6 @@ def _index(shape: tuple[int, ...], frame: int | None, region: Region | None, wha
         return whole.index(shape, what)
     check_frame(frame, shape, what)
     return (frame, *whole.index(shape[1:], f"frame {frame} of {what}"))
-
-
-def _coarser(geometry: Geometry | None, index: Index) -> Geometry | None:
-    """Return the geometry of the pixels that are left where the index takes every other row, or every third."""
-    steps = [axis.step for axis in index[-2:] if isinstance(axis, slice)]
-    if geometry is None or all(step == 1 for step in steps):
-        return geometry
-    sizes = tuple(size * step for size, step in zip(geometry.pixel_size, steps, strict=True))
-    return replace(geometry, pixel_size=sizes)
 
 
 class _Closed:

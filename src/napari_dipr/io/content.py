@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.errors import FileError
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.region import Index
-from napari_dipr.measurement import Geometry
 
 NUMERIC = "buifc"
 # Where the system does not say what memory there is.

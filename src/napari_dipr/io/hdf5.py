@@ -14,12 +14,13 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from napari_dipr.errors import FileError
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.content import NUMERIC, Content, Measured, choose, is_picture, no_key, refuse_too_large
 from napari_dipr.io.links import refuse_links_away, refuse_missing_sources
 from napari_dipr.io.region import Index, cut, taken
-from napari_dipr.measurement import Geometry
 
 with contextlib.suppress(ImportError):
     import hdf5plugin  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: F401  (registers detectors' filters)
@@ -246,11 +247,13 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
         energy = next((e for name in ENERGIES if (e := _number(file, name, JOULES, path))), None)
         wavelength = HC / energy if energy else None
     for group in groups:
-        distance, *sizes = [
+        distance, height, width = [
             _number(file, f"{group}/{name}", METRES, path) for name in ("distance", "y_pixel_size", "x_pixel_size")
         ]
-        if wavelength and distance and all(sizes):
-            return Geometry(1e9 * wavelength, distance, tuple(1e6 * size for size in sizes if size))
+        if wavelength and distance and height and width:
+            with contextlib.suppress(ValidationError):  # of numbers so large that their units take them out of range
+                pixel = (1e6 * height, 1e6 * width)
+                return Geometry(wavelength=1e9 * wavelength, distance=distance, pixel_size=pixel)
     return None
 
 

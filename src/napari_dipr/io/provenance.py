@@ -76,7 +76,7 @@ def provenance(
                 "grid": measurement.grid,
                 "unmeasured_pixels": int((~measurement.measured).sum()),
                 "photons_per_unit": measurement.photons_per_unit,
-                "geometry": None if geometry is None else vars(geometry),
+                "geometry": None if geometry is None else geometry.model_dump(mode="json"),
             },
             "start": {
                 "support_from": support_from,
