@@ -75,7 +75,7 @@ class Loaded(NamedTuple):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """From one row, column and, of a stack, frame to the next in the file: 2 or 3 numbers, 1 where none is left out."""
+        """Rows and columns, and frames before them, from one that was loaded to the next: 1 where none is left out."""
         if self.source.get("region") is None:
             return (1, 1)
         return tuple(axis.step for axis in self._index() if isinstance(axis, slice))[-3:]

@@ -113,7 +113,7 @@ def _default(file: h5py.File, path: Path) -> str | None:
             step = told.get("signal", told.get("default"))
             if not isinstance(step, str | bytes) or not step:
                 break
-            at = f"{at}/{_text(step)}".strip("/")
+            at = (text if (text := _text(step)).startswith("/") else f"{at}/{text}").strip("/")
             if "signal" in told:
                 if _is_array(file, at, path):
                     return at

@@ -14,14 +14,14 @@ def refuse_links_away(file: h5py.File, key: str, path: Path, links: int = 0) -> 
 
     Links are followed one by one, also those within the other file, so that nothing is opened before it is known.
     """
-    parts = [part for part in key.split("/") if part]
+    parts = [part for part in key.split("/") if part not in ("", ".")]
     if links > MOST_LINKS:
         raise FileError(f"{key!r} in {path.name} leads through more than {MOST_LINKS} links. Name the dataset itself.")
     for count in range(1, len(parts) + 1):
         at, rest = "/".join(parts[:count]), parts[count:]
         try:
             link = file.get(at, getlink=True)
-        except (KeyError, OSError):  # nothing there, which is told by whoever looks for it
+        except (KeyError, OSError, RuntimeError):  # nothing there, which is told by whoever looks for it
             return
         if isinstance(link, h5py.SoftLink):
             start = [] if link.path.startswith("/") else parts[: count - 1]
