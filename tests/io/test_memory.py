@@ -15,7 +15,7 @@ from napari_dipr.io.arrays import load_array
 
 SHAPE = (200, 1000, 1000)  # 400 MB of 16 bits
 LARGE, BOUND = 2 * 200 * 1000 * 1000, 16 << 20
-# By how many bytes a process grew at most by the time it had read each file's region, a lazy array's, and one file whole.
+# By how many bytes a process grew at most until it had read each file's region, as NumPy's and lazily, and one file.
 READ = """
 import sys
 from pathlib import Path

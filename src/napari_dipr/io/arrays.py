@@ -158,7 +158,7 @@ def load_array(
         if lazy and content.in_parts:
             return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)
         refuse_too_large(taken(shape, index), content.dtype, what)
-        array = content.take(index)
+        array = _take(content, index, what)
         measured, told = content.measured(index)
         source["sha256"] = _digest(pages(path) if path.is_dir() else [path])
         return Loaded(array, source, (*notes, *told), measured, content.geometry)
@@ -215,7 +215,14 @@ class _Closed:
             for axis, n in zip(axes, self.shape, strict=True)
         )
         with opened(self.path, self.key) as content:
-            return content.take(index)
+            return _take(content, index, self.path.name)
+
+
+def _take(content: Content, index: Index, what: str) -> NDArray[Any]:
+    array, shape = content.take(index), taken(content.shape, index)
+    if array.shape != shape:  # of a file whose frames are not as its header says
+        raise FileError(f"{what} was to give {shape}, and gave {array.shape}: it is damaged, or its frames differ.")
+    return array
 
 
 def _lazy(path: Path, content: Content) -> Any:
