@@ -402,7 +402,9 @@ def test_bad_usage(tmp_path):
     assert "not both" in refused("reconstruct", "sample:fashion-0", "--model", "a", "--support", "b", *out, code=2)
     refused("reconstruct", "sample:fashion-0", code=2)
     assert "crop" in refused("reconstruct", "sample:fashion-0", "--crop", 3, *out)
-    assert "--centre is 'here': give numbers" in refused("reconstruct", "sample:fashion-0", "--centre", "here", *out)
+    assert "centre is 'here': give whole numbers" in refused(
+        "reconstruct", "sample:fashion-0", "--centre", "here", *out
+    )
     refused("reconstruct", "sample:fashion-0", "--frame", -1, *out, code=2)
     refused("dance", code=2)
 

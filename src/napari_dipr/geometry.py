@@ -18,7 +18,7 @@ frame's step.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,6 +238,17 @@ class Geometry(BaseModel):
             "optics are between is assumed"
         )
         return words if self.scan is None else f"{words}; {self.scan}"
+
+    def written(self) -> str:
+        """Return the text that :meth:`parse` reads as this geometry."""
+        words: dict[str, Any] = {
+            "wavelength": self.wavelength,
+            "distance": self.distance,
+            "pixel": "x".join(f"{size!r}" for size in self.pixel_size),
+        }
+        if (scan := self.scan) is not None:
+            words |= {"beamline": scan.beamline, **scan.detector, **scan.sample, "rock": scan.motor, "step": scan.step}
+        return ", ".join(f"{word}={value}" for word, value in words.items())
 
     def binned(self, factors: Sequence[int]) -> "Geometry":
         """Return the geometry of a pattern whose pixels were added up by ``factors``: 2 (rows, columns), or 3."""

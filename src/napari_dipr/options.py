@@ -1,30 +1,17 @@
 """Options of the command line that several commands share: how a measurement is read and prepared."""
 
 import inspect
-import json
 from collections.abc import Callable
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from napari_dipr.errors import FileError, MeasurementError
-
 if TYPE_CHECKING:
     from napari_dipr.preparation.steps import Preparation
 
 PANEL = "Preparation"
-
-
-class Centre(StrEnum):
-    """Ways to find zero frequency; a pixel may be given instead."""
-
-    peak = "peak"
-    centroid = "centroid"
-    friedel = "friedel"
-    array = "array"
 
 
 Key = Annotated[
@@ -72,7 +59,7 @@ def _settings(
     centre: Annotated[
         str | None,
         _option(
-            metavar=f"{'|'.join(Centre)}|ROW,COL",
+            metavar="peak|centroid|friedel|array|ROW,COL",
             help="Zero frequency, where the crop is centred.",
             show_default="peak, of a crop",
         ),
@@ -118,54 +105,10 @@ def preparation_of(options: dict[str, Any]) -> "Preparation":
     MeasurementError
         If a setting is not one, or out of its range.
     """
-    from napari_dipr.geometry import Geometry
-    from napari_dipr.preparation.bad import REASONS
-    from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.preparation.written import preparation_from, read_settings
 
-    given = {name: value for name, value in options.items() if value is not None}
-    settings: dict[str, Any] = {}
-    if (path := given.pop("prepare", None)) is not None:
-        settings = read_settings(path)
-    if (amplitude := given.pop("amplitude", None)) is not None:
-        settings["kind"] = "amplitude" if amplitude else "intensity"
-    if (centered := given.pop("centered", None)) is not None:
-        settings["zero_frequency"] = "centre" if centered else "corner"
-    if (reasons := given.pop("leave_out", None)) is not None:
-        known = {reason.lower(): reason for reason in REASONS}
-        named = {"all": REASONS, "none": ()}.get(reasons.lower(), [word.strip() for word in reasons.split(",")])
-        settings["leave_out"] = tuple(known.get(word.lower(), word) for word in named)
-    if (text := given.pop("geometry", None)) is not None:
-        settings["geometry"] = Geometry.parse(text)
-    if (level := given.pop("background", None)) is not None:
-        settings["background"] = level if level == "rim" else _numbers("background", level, float)[0]
-    for name, words in (("centre", tuple(Centre)), ("crop", ("inside",)), ("bin", ()), ("origin", ())):
-        if (value := given.pop(name, None)) is not None:
-            numbers = value if value in words else _numbers(name, value, int)
-            settings[name] = numbers[0] if name in ("crop", "bin") and len(numbers) == 1 else numbers
-    return Preparation.of(**settings, **given)
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings of a preparation that a JSON file holds, by itself or in a result's provenance.
-
-    Raises
-    ------
-    FileError
-        If it holds none.
-    """
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be read as JSON: {error}") from error
-    if isinstance(settings, dict) and "measurement" in settings:
-        settings = settings["measurement"].get("source", {}).get("preparation")
-    if not isinstance(settings, dict):
-        raise FileError(f"{path} holds no settings of a preparation. Write one with napari-dipr prepare --json.")
-    return settings
-
-
-def _numbers(name: str, text: str, kind: type) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(word) for word in text.split(","))
-    except ValueError as error:
-        raise MeasurementError(f"--{name} is {text!r}: give numbers, with commas between them.") from error
+    words = dict(options)
+    path, amplitude, centered = (words.pop(name) for name in ("prepare", "amplitude", "centered"))
+    words["kind"] = None if amplitude is None else "amplitude" if amplitude else "intensity"
+    words["zero_frequency"] = None if centered is None else "centre" if centered else "corner"
+    return preparation_from(words, None if path is None else read_settings(path))
