@@ -249,9 +249,11 @@ def test_what_beamlines_write_is_found_by_its_path(tmp_path, key):
 
 
 def test_a_scan_of_bliss_is_read_through_its_links(tmp_path):
-    hdf5(tmp_path / "scan0001" / "lima.h5", entry_0000__measurement__data=COUNTS[:9])
-    hdf5(tmp_path / "scan0001" / "more.h5", entry_0000__measurement__data=COUNTS[9:])
-    with h5py.File(tmp_path / "sample.h5", "w") as file:
+    visit = tmp_path / "visit"
+    visit.mkdir()
+    hdf5(visit / "scan0001" / "lima.h5", entry_0000__measurement__data=COUNTS[:9])
+    hdf5(visit / "scan0001" / "more.h5", entry_0000__measurement__data=COUNTS[9:])
+    with h5py.File(visit / "sample.h5", "w") as file:
         layout = h5py.VirtualLayout(COUNTS.shape, COUNTS.dtype)
         for name, part in (("lima", np.s_[:9]), ("more", np.s_[9:])):
             source = h5py.VirtualSource(f"scan0001/{name}.h5", "entry_0000/measurement/data", COUNTS[part].shape)
@@ -260,12 +262,12 @@ def test_a_scan_of_bliss_is_read_through_its_links(tmp_path):
         file["1.1/measurement/eiger"] = h5py.SoftLink("/1.1/instrument/eiger/data")
         file["1.1/measurement/diode"] = np.arange(18.0)
     with h5py.File(tmp_path / "all.h5", "w") as file:
-        file["sample_1.1"] = h5py.ExternalLink("sample.h5", "/1.1")
-    for name, key in (("sample", "1.1/measurement/eiger"), ("all", "sample_1.1/measurement/eiger")):
+        file["sample_1.1"] = h5py.ExternalLink("visit/sample.h5", "/1.1")
+    for name, key in (("visit/sample", "1.1/measurement/eiger"), ("all", "sample_1.1/measurement/eiger")):
         loaded = load_array(tmp_path / f"{name}.h5", region="8:11, :, 3:20")
         assert loaded.source["key"] == key
         np.testing.assert_array_equal(loaded.array, COUNTS[8:11, :, 3:20])
-    (tmp_path / "scan0001" / "more.h5").unlink()
+    (visit / "scan0001" / "more.h5").unlink()
     with pytest.raises(FileError, match="missing"):
         load_array(tmp_path / "all.h5")
 

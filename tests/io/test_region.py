@@ -230,6 +230,19 @@ def test_masks_and_fields_of_the_whole_detector_are_cut_alike(tmp_path):
     np.testing.assert_array_equal(own.measured, whole.measured)
 
 
+def test_a_picture_of_a_format_of_frames_is_frame_0_and_its_region_is_of_rows_and_columns(tmp_path):
+    fabio.edfimage.EdfImage(data=STACK[0]).write(str(tmp_path / "a.edf"))
+    bad = np.ones((24, 32), bool)
+    bad[5, 6] = False
+    for options in ({}, {"frame": 0}):
+        loaded = load_array(tmp_path / "a.edf", region="4:, :20", **options)
+        np.testing.assert_array_equal(loaded.array, STACK[0, 4:, :20])
+        assert loaded.notes == ("took the region 4:, :20 of (24, 32)",)
+        measurement = read(tmp_path / "a.edf", region="4:, :20", mask=bad, zero_frequency="centre", **options)
+        assert not measurement.measured[1, 6]
+        assert np.asarray(load_array(tmp_path / "a.edf", lazy=True, **options).array).shape == (24, 32)
+
+
 def test_pixels_left_out_between_make_the_pixels_larger(tmp_path):
     path = cxi(tmp_path / "scan.cxi")
     measurement = read(path, frame=1, region=":, ::2", zero_frequency="centre")

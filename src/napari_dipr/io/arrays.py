@@ -146,10 +146,9 @@ def load_array(
         shape = tuple(int(n) for n in content.shape)
         what = path.name if content.key is None else f"{content.key!r} in {path.name}"
         if frame is not None and content.is_frame:
-            check_frame(frame, (1, *shape), what)
-            index = _index(shape, None, region, what)
-        else:
-            index = _index(shape, frame, region, what)
+            shape = (1, *shape)
+        whole = _index(shape, frame, region, what)
+        index = whole[len(shape) - len(content.shape) :]
         notes = content.notes
         if region is not None:
             notes = (*notes, f"took the region {region} of {shape if frame is None else (*shape[1:],)}")
@@ -157,7 +156,7 @@ def load_array(
         source["region"] = None if region is None else str(region)
         if lazy and content.in_parts:
             return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)
-        refuse_too_large(taken(shape, index), content.dtype, what)
+        refuse_too_large(taken(content.shape, index), content.dtype, what)
         array = _take(content, index, what)
         measured, told = content.measured(index)
         source["sha256"] = _digest(pages(path) if path.is_dir() else [path])

@@ -157,7 +157,7 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
         names: list[str] = []
         file.visititems(lambda name, other: names.append(name) if isinstance(other, h5py.Dataset) else None)
         raise FileError(no_key(path, key, names))
-    refuse_missing_sources(node, path)
+    refuse_missing_sources(node)
     if node.dtype.kind not in NUMERIC:
         raise FileError(f"{key!r} in {path.name} holds {node.dtype}, not numbers. Choose another dataset.")
     return node
@@ -174,7 +174,7 @@ def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset 
     node = file.get(name) if name in file else None
     if not isinstance(node, h5py.Dataset) or node.dtype.kind not in kinds:
         return None
-    refuse_missing_sources(node, path)
+    refuse_missing_sources(node)
     return node
 
 

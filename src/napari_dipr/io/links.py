@@ -37,8 +37,9 @@ def refuse_links_away(file: h5py.File, key: str, path: Path, links: int = 0) -> 
             return
 
 
-def refuse_missing_sources(dataset: h5py.Dataset, path: Path) -> None:
+def refuse_missing_sources(dataset: h5py.Dataset) -> None:
     """Refuse a dataset whose other files are gone: HDF5 reads it as zeros, without an error."""
+    path = Path(dataset.file.filename)  # where links led to, and from where those names are counted
     names = [name for name, *_ in dataset.external or ()]
     if dataset.is_virtual:
         names += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]

@@ -111,7 +111,7 @@ def _walked(file: h5py.File, path: Path) -> Iterator[Entry]:
                     seen.add(identity)
                     waiting.append((key, node))
             elif isinstance(node, h5py.Dataset):
-                yield _dataset(key, node, path, about)
+                yield _dataset(key, node, about)
             elif node is None:
                 yield Entry(key, None, None, None, False, (*about, "leads to nothing"))
 
@@ -120,13 +120,13 @@ def _identity(node: h5py.Group) -> tuple[str, Any]:
     return node.file.filename, h5py.h5o.get_info(node.id).addr
 
 
-def _dataset(key: str, node: h5py.Dataset, path: Path, about: tuple[str, ...]) -> Entry:
+def _dataset(key: str, node: h5py.Dataset, about: tuple[str, ...]) -> Entry:
     if node.is_virtual:
         about = (*about, "virtual: made of other datasets")
     elif node.external:
         about = (*about, f"raw numbers in {len(node.external)} other files")
     try:
-        refuse_missing_sources(node, Path(node.file.filename))
+        refuse_missing_sources(node)
     except FileError as error:
         return Entry(key, None, None, None, False, (*about, str(error)))
     with contextlib.suppress(Exception):  # of attributes in odd types, which are only beside the point
