@@ -216,6 +216,23 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
     assert load_array(figures["outputs"]["phase"]).array.shape == (16, 20, 18)
 
 
+def test_a_region_is_read_and_told(tmp_path):
+    stack = np.zeros((4, 40, 48))
+    stack[2, 4:36, 10:42] = pattern_of(np.pad(tip(12, 12), 10))
+    np.save(tmp_path / "scan.npy", stack)
+    options = ("--support", "autocorrelation", "--recipe", "er*2")
+    framed = reconstruct(
+        tmp_path, "--frame", 2, "--region", "4:36, 10:42", *options, input=tmp_path / "scan.npy"
+    )  # fmt: skip
+    source = read_provenance(framed["outputs"]["amplitude"])["measurement"]["source"]
+    assert (source["frame"], source["region"], source["shape"]) == (2, "4:36, 10:42", [4, 40, 48])
+    assert len(source["sha256"]) == 64
+    whole = reconstruct(tmp_path, "--region", "2, 4:36, 10:42", *options, input=tmp_path / "scan.npy")
+    assert whole["chi2"] == framed["chi2"]
+    history = read_provenance(whole["outputs"]["amplitude"])["measurement"]["history"]
+    assert "took the region 2, 4:36, 10:42 of (4, 40, 48)" in history
+
+
 def of_its_support(folder, *args, recipe="hio*20"):
     """Reconstruct the crystal's pattern in its support, and return figures and provenance."""
     figures = reconstruct(
@@ -406,6 +423,8 @@ def test_bad_usage(tmp_path):
         "reconstruct", "sample:fashion-0", "--centre", "here", *out
     )
     refused("reconstruct", "sample:fashion-0", "--frame", -1, *out, code=2)
+    assert "region 'a:b' cannot be read" in refused("reconstruct", __file__, "--region", "a:b", *out)
+    assert "leave out the region" in refused("models", "sample:fashion-0", "--region", "0:9")
     refused("dance", code=2)
 
 

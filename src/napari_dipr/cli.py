@@ -15,7 +15,7 @@ from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
-from napari_dipr.options import Frame, Key, prepares
+from napari_dipr.options import Frame, Key, Region, prepares
 
 if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
@@ -105,6 +105,7 @@ def reconstruct(
     ] = None,
     key: Key = None,
     frame: Frame = None,
+    region: Region = None,
     truth: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
@@ -159,7 +160,7 @@ def reconstruct(
         seed=seed,
     )
     request.plan()
-    measurement = read(input, key=key, frame=frame, preparation=preparation)
+    measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     if photons is not None:
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
@@ -285,6 +286,7 @@ def models(
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     key: Key = None,
     frame: Frame = None,
+    region: Region = None,
     *,
     preparation: "Preparation",
 ) -> None:
@@ -297,7 +299,7 @@ def models(
     if input is not None:
         from napari_dipr.io.read import read
 
-        measurement = read(input, key=key, frame=frame, preparation=preparation)
+        measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     listed, likeliest = zoo.at_hand(measurement), measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "nmse", "on", "for"):

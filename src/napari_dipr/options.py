@@ -18,6 +18,12 @@ Key = Annotated[
     str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
 ]
 Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help='Part to read, as "10:150, :, 30:286"; of --frame, if given.', show_default="everything"
+    ),
+]
 
 
 def _option(*names: str, **more: Any) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
 from napari_dipr.io.arrays import Loaded, load_array
+from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
 from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
 from napari_dipr.samples import sample
@@ -21,6 +22,7 @@ def read(
     *,
     key: str | None = None,
     frame: int | None = None,
+    region: Region | str | None = None,
     mask: str | Path | ArrayLike | None = None,
     preparation: Preparation | None = None,
     **choices: Any,
@@ -31,8 +33,9 @@ def read(
     ----------
     path
         A file that :func:`~napari_dipr.io.arrays.load_array` reads, with 2-D or 3-D data, or ``sample:fashion-K``.
-    key, frame
-        Which array of the file, and which frame of it, see :func:`~napari_dipr.io.arrays.load_array`.
+    key, frame, region
+        Which array of the file, which frame and which part of it, see :func:`~napari_dipr.io.arrays.load_array`. The
+        part is taken of masks and fields alike where they are of the whole array's or the detector's size.
     mask
         True where pixels were measured: an array, or a file for :func:`load_mask`.
     preparation
@@ -53,10 +56,10 @@ def read(
     if isinstance(mask, str | Path):
         p, mask = p.model_copy(update={"mask": Path(mask)}), None
     if not str(path).startswith(SAMPLE):
-        return prepared(load_array(path, key=key, frame=frame), p, mask)
+        return prepared(load_array(path, key=key, frame=frame, region=region), p, mask)
     measurement, _ = sample(str(path).removeprefix(SAMPLE))
     given = [name.replace("_", " ") for name in p.of_the_detector if name != "mask"]
-    given += [name for name, value in (("key", key), ("frame", frame)) if value is not None]
+    given += [name for name, value in (("key", key), ("frame", frame), ("region", region)) if value is not None]
     if given:
         raise MeasurementError(f"{path} is a sample, of which all is known: leave out the {', '.join(given)}.")
     if p.mask is not None:
@@ -73,7 +76,7 @@ def prepared(loaded: Loaded, preparation: Preparation, measured: ArrayLike | Non
     Parameters
     ----------
     loaded
-        What a file holds, and what it says of itself.
+        What a file holds, and what it says of itself; read now where it was opened lazily.
     preparation
         What is done to it.
     measured
@@ -91,25 +94,27 @@ def prepared(loaded: Loaded, preparation: Preparation, measured: ArrayLike | Non
 
 def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike | None = None) -> Measurement:
     """Do the first part of :func:`prepared`; :func:`~napari_dipr.preparation.steps.placed` does the second."""
+    loaded = loaded.computed()
     p, frame = preparation, loaded.source["frame"]
     source, steps = {**loaded.source, "preparation": p.as_json()}, list(loaded.notes)
     fields: dict[str, Any] = {"dark": None, "white": None, "bad_map": None, "mask": None}
     for what in fields:
         if (path := getattr(p, what)) is not None:
             field = load_array(path)
-            fields[what], source[what] = np.squeeze(field.array), field.source
+            fields[what], source[what] = loaded.cut(np.squeeze(field.array), p.origin), field.source
             steps.append(f"{what.replace('_', ' ')} from {path.name}")
     masks = [
         None if p.mask is None else as_mask(fields["mask"], p.mask),
         None if fields["bad_map"] is None else fields["bad_map"] == 0,
         loaded.measured,
-        None if measured is None else np.asarray(measured) != 0,
+        None if measured is None else loaded.cut(np.asarray(measured) != 0, p.origin),
     ]
     given = tuple(
         _of_frame(np.squeeze(mask), np.squeeze(loaded.array).ndim, frame) for mask in masks if mask is not None
     )
     geometry = p.geometry or loaded.geometry
     if geometry is not None:
+        geometry = geometry.binned(loaded.steps)  # of a region that leaves pixels out between
         steps.append(f"geometry {'given' if p.geometry else 'from the file'}: {geometry}")
     stem = Path(source["file"]).stem
     return corrected(

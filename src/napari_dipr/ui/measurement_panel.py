@@ -252,7 +252,8 @@ class MeasurementPanel(QWidget):
     def _array(layer: Image) -> Any:
         if layer.rgb:
             raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
-        return np.asarray(layer.data)
+        read = layer.metadata.get(FILE_TAG)
+        return layer.data if read is not None and layer.data is read.array else np.asarray(layer.data)
 
     def _key_entered(self) -> None:
         if self._file is not None and self.key.value != self._key:
@@ -261,7 +262,9 @@ class MeasurementPanel(QWidget):
     def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
         """Say what was found, and what is guessed about it."""
         lines = [f"{name}: {' × '.join(map(str, array.shape))}, {array.dtype}", *notes]
-        if array.dtype.kind in "buif" and array.ndim in (2, 3):
+        if not isinstance(array, np.ndarray):
+            lines.append("too large to look through: the frame, or all of it, is read when it is used")
+        elif array.dtype.kind in "buif" and array.ndim in (2, 3):
             lines.append(f"from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}")
             lines.append(f"zero frequency guessed: {guess_zero_frequency(array)}")
             lines += [f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()]

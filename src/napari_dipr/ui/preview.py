@@ -33,8 +33,8 @@ class Bench:
         self, loaded: Loaded, preparation: Preparation, painted: NDArray[np.bool_] | None
     ) -> tuple[Measurement, str]:
         """Return the measurement, and its object's extent in words; ``painted`` is True where nothing was measured."""
-        array = np.asarray(loaded.array)
-        if "sha256" not in loaded.source:  # of a layer's values, where no file was read
+        if not loaded.is_lazy and "sha256" not in loaded.source:  # of a layer's values, where no file was read
+            array = np.asarray(loaded.array)
             loaded.source["sha256"] = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         key = (
             str(loaded.source),
