@@ -160,7 +160,7 @@ def test_a_cxi_file_that_is_dropped_comes_with_its_mask_and_geometry(make_napari
 def test_a_large_file_is_shown_without_being_read_and_known_by_its_digest_once_it_is_used(
     make_napari_viewer, qtbot, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(contributions, "LARGE", 1000)
+    monkeypatch.setattr("napari_dipr.io.arrays.LARGE", 1000)
     counts, path = np.random.default_rng(0).poisson(9, (20, 24, 32)), tmp_path / "scan.cxi"
     counts[:, 8:16, 12:20] += 90  # zero frequency is where it is bright
     counts[6:14] *= 2

@@ -1,11 +1,14 @@
 import time
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
 
 from napari_dipr.samples import sample
-from napari_dipr.ui import measurement_panel
+from napari_dipr.ui import source_form
+from napari_dipr.ui.array_choice import ArrayChoice
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def pattern():
 def test_a_layer_becomes_the_measurement_it_is_said_to_be(panel, use, kind, where):
     values = pattern() if kind == "intensity" else np.sqrt(pattern())
     layer = panel.session.viewer.add_image(values if where == "centre" else np.fft.ifftshift(values), name="mine")
-    panel.layer.value = layer
+    panel.source.layer.value = layer
     panel.prepare.kind.value, panel.prepare.zero_frequency.value = kind, where
     measurement = use()
     np.testing.assert_allclose(measurement.intensities, pattern(), rtol=1e-5)
@@ -49,8 +52,8 @@ def test_a_layer_becomes_the_measurement_it_is_said_to_be(panel, use, kind, wher
 def test_what_was_found_and_guessed_is_said(panel):
     values = np.fft.ifftshift(pattern())
     values[3, 4], values[5, 6] = np.nan, -1
-    panel.layer.value = panel.session.viewer.add_image(values, name="odd")
-    words = panel.found.text()
+    panel.source.layer.value = panel.session.viewer.add_image(values, name="odd")
+    words = panel.source.found.text()
     for expected in ("72 × 72", "float32", "guessed: corner", "1 pixels NaN", "1 pixels negative"):
         assert expected in words
 
@@ -58,7 +61,7 @@ def test_what_was_found_and_guessed_is_said(panel):
 def test_bad_pixels_are_left_out_when_asked_and_refused_when_not(panel, use, idle, told):
     values = pattern().copy()
     values[3, 4], values[5, 6] = np.nan, -1
-    panel.layer.value = panel.session.viewer.add_image(values, name="odd")
+    panel.source.layer.value = panel.session.viewer.add_image(values, name="odd")
     measurement = use()
     assert (~measurement.measured).sum() == 2
     assert panel.session.canvas.find("mask").data.sum() == 2
@@ -71,7 +74,7 @@ def test_bad_pixels_are_left_out_when_asked_and_refused_when_not(panel, use, idl
 
 def test_painted_pixels_are_unmeasured(panel, use):
     viewer = panel.session.viewer
-    panel.layer.value = viewer.add_image(pattern(), name="mine")
+    panel.source.layer.value = viewer.add_image(pattern(), name="mine")
     stop = np.zeros((72, 72), np.uint8)
     stop[34:39, 34:39] = 3
     panel.mask.value = viewer.add_labels(stop, name="beamstop")
@@ -83,10 +86,10 @@ def test_a_file_with_frames_threshold_and_crop(panel, use, idle, tmp_path):
     stack[1, 30, 50] = 500
     path = tmp_path / "scan.tif"
     tifffile.imwrite(path, stack)
-    panel.open(path)
-    idle(lambda: "2 × 80 × 90" in panel.found.text())
-    panel.frame.value = 1
-    idle(lambda: panel.found.text().startswith("scan.tif: 80 × 90"))
+    panel.source.open(path)
+    idle(lambda: "2 × 80 × 90" in panel.source.found.text())
+    panel.source.frame.value = 1
+    idle(lambda: panel.source.found.text().startswith("scan.tif: 80 × 90"))
     panel.prepare.threshold.value, panel.prepare.crop.value = 4, "64"
     measurement = use()
     assert measurement.grid == (64, 64)
@@ -97,7 +100,7 @@ def test_a_file_with_frames_threshold_and_crop(panel, use, idle, tmp_path):
 
 
 def test_a_mask_file_says_what_was_measured(panel, use, tmp_path):
-    panel.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
+    panel.source.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
     measured = np.ones((72, 72), bool)
     measured[:9] = False
     np.save(tmp_path / "mask.npy", measured)
@@ -116,7 +119,7 @@ def test_a_mask_file_says_what_was_measured(panel, use, tmp_path):
 def test_data_that_cannot_be_a_measurement_are_refused_and_nothing_is_lost(loaded, idle, told, values, says):
     session = loaded.session
     measurement, support = session.measurement, session.support
-    loaded.measurement.layer.value = session.viewer.add_image(values, name="wrong")
+    loaded.measurement.source.layer.value = session.viewer.add_image(values, name="wrong")
     loaded.measurement.use_button.click()
     idle(lambda: any(says in message for message in told.messages()))
     assert session.measurement is measurement
@@ -124,27 +127,27 @@ def test_data_that_cannot_be_a_measurement_are_refused_and_nothing_is_lost(loade
 
 
 def test_the_file_asked_for_last_is_the_one_that_is_used(panel, idle, tmp_path, monkeypatch):
-    honest = measurement_panel.load_array
+    honest = source_form.load_lazily_where_large
 
     def slow(path, **options):
         time.sleep(0.8 if "slow" in str(path) else 0)
         return honest(path, **options)
 
-    monkeypatch.setattr(measurement_panel, "load_array", slow)
+    monkeypatch.setattr(source_form, "load_lazily_where_large", slow)
     for name, size in (("slow", 40), ("quick", 50)):
         np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random((size, size)))
-        panel.open(tmp_path / f"{name}.npy")
+        panel.source.open(tmp_path / f"{name}.npy")
     idle(lambda: not panel.session.busy)
-    assert panel.found.text().startswith("quick.npy: 50 × 50")
+    assert panel.source.found.text().startswith("quick.npy: 50 × 50")
 
 
 def test_a_frame_that_was_not_read_is_not_used(panel, idle, told, tmp_path):
     stack = np.random.default_rng(0).random((4, 40, 40)) + 1
     np.save(tmp_path / "scan.npy", stack)
-    panel.frame.value = 1
-    panel.open(tmp_path / "scan.npy")
-    idle(lambda: panel.found.text().startswith("scan.npy: 40 × 40"))
-    panel.frame.value = 9
+    panel.source.frame.value = 1
+    panel.source.open(tmp_path / "scan.npy")
+    idle(lambda: panel.source.found.text().startswith("scan.npy: 40 × 40"))
+    panel.source.frame.value = 9
     idle(lambda: not panel.session.busy)
     panel.use_button.click()
     assert any("not what was read" in message for message in told.messages())
@@ -152,7 +155,7 @@ def test_a_frame_that_was_not_read_is_not_used(panel, idle, told, tmp_path):
 
 
 def test_a_mask_file_of_another_size_is_refused_in_words(panel, idle, told, tmp_path):
-    panel.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
+    panel.source.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
     np.save(tmp_path / "mask.npy", np.ones((30, 30), bool))
     panel.prepare.mask.value = str(tmp_path / "mask.npy")
     panel.use_button.click()
@@ -162,9 +165,9 @@ def test_a_mask_file_of_another_size_is_refused_in_words(panel, idle, told, tmp_
 def test_files_that_are_none_are_told(panel, idle, told, tmp_path):
     path = tmp_path / "text.tif"
     path.write_text("no picture at all")
-    panel.open(path)
+    panel.source.open(path)
     idle(lambda: any("text.tif" in message for message in told.messages()))
-    panel.open(tmp_path / "missing.npy")
+    panel.source.open(tmp_path / "missing.npy")
     idle(lambda: any("missing.npy" in message for message in told.messages()))
 
 
@@ -185,3 +188,57 @@ def test_a_colour_picture_is_refused_in_words(panel, told):
     panel.picture.value = panel.session.viewer.add_image(np.zeros((30, 30, 3), np.uint8), rgb=True, name="photo")
     panel.simulate_button.click()
     assert any("colour" in message for message in told.messages())
+
+
+def test_an_array_is_chosen_in_the_tree_of_a_files_arrays(panel, use, idle, tmp_path):
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["big/data"] = rng.poisson(3, (64, 80, 70))
+        file["small/deep/data"] = rng.poisson(3, (50, 40))
+        file["small/name"] = "gold"
+    panel.source.open(tmp_path / "scan.h5")
+    idle(lambda: "64 × 80 × 70" in panel.source.found.text())
+    panel.source.list_button.click()
+    idle(lambda: panel.source.findChild(ArrayChoice) is not None)
+    tree = panel.source.findChild(ArrayChoice)
+    (item,) = tree.tree.findItems("50 × 40", Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchRecursive, 1)
+    assert item.parent().text(0) == "deep"
+    (group,) = tree.tree.findItems("deep", Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchRecursive, 0)
+    tree.tree.setCurrentItem(group)
+    assert tree.key is None
+    tree.tree.setCurrentItem(item)
+    tree.accept()
+    idle(lambda: "50 × 40" in panel.source.found.text())
+    assert panel.source.key.value == "small/deep/data"
+    assert use().grid == (50, 40)
+
+
+def test_a_region_is_read_and_told(panel, use, idle, told, tmp_path):
+    data = np.random.default_rng(0).poisson(9, (4, 60, 70))
+    np.save(tmp_path / "scan.npy", data)
+    panel.source.open(tmp_path / "scan.npy")
+    idle(lambda: "4 × 60 × 70" in panel.source.found.text())
+    panel.source.region.value = "1, 10:50, 20:"
+    panel.source.region.native.editingFinished.emit()
+    idle(lambda: "40 × 50" in panel.source.found.text())
+    measurement = use()
+    np.testing.assert_array_equal(measurement.intensities, data[1, 10:50, 20:])
+    assert measurement.source["region"] == "1, 10:50, 20:"
+    panel.source.region.value = "1, 10:90"
+    panel.source.region.native.editingFinished.emit()
+    idle(lambda: any("scan.npy" in message and "60" in message for message in told.messages()))
+    panel.source.region.value = "one"
+    panel.source.region.native.editingFinished.emit()
+    idle(lambda: any("one" in message for message in told.messages()))
+    assert panel.session.measurement is measurement
+
+
+def test_a_large_file_is_not_read_until_it_is_used(panel, use, idle, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_dipr.io.arrays.LARGE", 1000)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["data"] = np.random.default_rng(0).poisson(9, (40, 50))
+    panel.source.open(tmp_path / "scan.h5")
+    idle(lambda: "read when it is used" in panel.source.found.text())
+    measurement = use()
+    assert measurement.grid == (40, 50)
+    assert len(measurement.source["sha256"]) == 64

@@ -97,7 +97,7 @@ def counts():
 
 def test_a_preview_shows_what_comes_of_it_and_follows_the_form(workflow, idle):
     panel, viewer = workflow.measurement, workflow.session.viewer
-    panel.layer.value = viewer.add_image(counts(), name="raw")
+    panel.source.layer.value = viewer.add_image(counts(), name="raw")
     panel.preview_box.value = True
     idle(lambda: "preview (log)" in viewer.layers)
     assert viewer.layers["preview (log)"].data.shape == (96, 80)
@@ -122,7 +122,7 @@ def test_a_preview_shows_what_comes_of_it_and_follows_the_form(workflow, idle):
 
 def test_a_setting_that_does_not_work_leaves_the_last_preview(workflow, idle, told):
     panel, viewer = workflow.measurement, workflow.session.viewer
-    panel.layer.value = viewer.add_image(counts(), name="raw")
+    panel.source.layer.value = viewer.add_image(counts(), name="raw")
     panel.preview_box.value = True
     idle(lambda: "preview (log)" in viewer.layers)
     panel.prepare.threshold.value = 1e9

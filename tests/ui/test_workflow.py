@@ -33,7 +33,7 @@ def test_the_button_that_leads_on_stands_out(workflow, idle):
     def leading():
         panels, bar = workflow, workflow.refine.bar
         buttons = {
-            "open": panels.measurement.open_button,
+            "open": panels.measurement.source.open_button,
             "use": panels.measurement.use_button,
             "propose": panels.support.propose_button,
             "autocorrelation": panels.support.autocorrelation_button,
@@ -44,7 +44,7 @@ def test_the_button_that_leads_on_stands_out(workflow, idle):
 
     assert leading() == ["open"]
     layer = workflow.session.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="mine")
-    workflow.measurement.layer.value = layer
+    workflow.measurement.source.layer.value = layer
     assert leading() == ["use"]
     workflow.measurement.use_button.click()
     idle(lambda: workflow.session.measurement is not None)

@@ -17,6 +17,9 @@ from napari_dipr.io.instruments import open_detector, open_mat, open_mrc
 from napari_dipr.io.pictures import open_folder, open_npy, open_npz, open_tiff, pages
 from napari_dipr.io.region import Index, Region, cut, taken
 
+# Bytes of an array from which on a window shows it without reading more than it shows.
+LARGE = 256 << 20
+
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".tif", ".tiff"), open_tiff),
     ".npy": open_npy,
@@ -96,6 +99,12 @@ class Loaded(NamedTuple):
     def _index(self) -> Index:
         source = self.source
         return _index(tuple(source["shape"]), source["frame"], Region.parse(source["region"]), source["file"])
+
+
+def load_lazily_where_large(path: str | Path, **what: Any) -> Loaded:
+    """Load as :func:`load_array` does, and what is larger than :data:`LARGE` lazily."""
+    loaded = load_array(path, lazy=True, **what)
+    return loaded if loaded.array.nbytes > LARGE else loaded.computed()
 
 
 def load_array(

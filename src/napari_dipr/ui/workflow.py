@@ -65,7 +65,7 @@ class Workflow(QWidget):
             session.refinement.changed,
             session.history.changed,
             session.exported,
-            self.measurement.source_changed,
+            self.measurement.source.changed,
         ):
             follow(self, signal, self._show)
         follow(self, session.refinement.advanced, lambda: self._name(TITLES.index("Refine")))
@@ -120,7 +120,7 @@ class Workflow(QWidget):
     def _highlight(self, step: int) -> None:
         """Give the button that leads on the theme's colour."""
         leading = (
-            self.measurement.use_button if self.measurement.has_source else self.measurement.open_button,
+            self.measurement.use_button if self.measurement.source.is_chosen else self.measurement.source.open_button,
             self.support.propose_button
             if self.support.propose_button.isEnabled()
             else self.support.autocorrelation_button,
