@@ -1,7 +1,7 @@
 """From a reconstructed Bragg object to the crystal's lattice, in nanometres."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,33 @@ class Lattice:
     voxel: float
     bragg: NDArray[np.float64]
     frame: Frame
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What is said of it in numbers: lengths in nm, Q in 1/nm, the volume in nm³, strain as it is."""
+        there = np.isfinite(self.displacement)
+        sides = [self.voxel * float(np.ptp(where) + 1) for where in np.nonzero(there)]
+        return {
+            "frame": self.frame,
+            "q": self.bragg.tolist(),
+            "d_spacing": 2 * np.pi / float(np.linalg.norm(self.bragg)),
+            "voxel": self.voxel,
+            "size_zyx": sides,
+            "volume": float(there.sum()) * self.voxel**3,
+            "displacement_rms": float(np.sqrt(np.nanmean(self.displacement**2))),
+            "strain_rms": float(np.sqrt(np.nanmean(self.strain**2))),
+        }
+
+    def __str__(self) -> str:
+        """Say what it is, and what no intensity tells."""
+        f = self.figures
+        size = " × ".join(f"{side:.0f}" for side in f["size_zyx"])
+        return (
+            f"crystal of {size} nm (z, y, x in the {self.frame} frame), voxels of {self.voxel:.3g} nm; along Q, planes "
+            f"{f['d_spacing']:.4g} nm apart: displacement {f['displacement_rms']:.2g} nm rms, strain "
+            f"{f['strain_rms']:.2g} rms. Its twin, turned about its middle with the displacement's sign changed, fits "
+            "the intensities as well"
+        )
 
 
 def lattice(

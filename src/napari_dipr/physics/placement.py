@@ -24,6 +24,12 @@ def offset_from_centre(support: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(offset)
 
 
+def centred(x: NDArray, support: NDArray[np.bool_]) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Return an object and its support ``[*grid]`` shifted so that the support's middle is the grid's centre."""
+    shift, axes = [-o for o in offset_from_centre(support)], tuple(range(x.ndim))
+    return np.roll(x, shift, axes), np.roll(support, shift, axes)
+
+
 def phase_ramp(x: NDArray[np.complexfloating]) -> tuple[float, ...]:
     """Return the slope of an object's phase ``[*grid]``, radians per pixel by axis, weighted with the energy.
 

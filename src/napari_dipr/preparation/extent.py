@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import fft, ndimage
 
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fill import fill_unmeasured
 
 # As for a first support: streaks and what else is in a real pattern leave a pedestal of some hundredths.
 LEVEL = 0.04
@@ -62,6 +60,10 @@ def find_extent(measurement: Measurement) -> Extent:
     """
     y, measured = measurement.intensities, measurement.measured
     if not measured.all():
+        import torch  # late: the window opens without it
+
+        from napari_dipr.physics.fill import fill_unmeasured
+
         cornered = (torch.from_numpy(np.fft.ifftshift(a))[None] for a in (y, measured))
         y = np.fft.fftshift(fill_unmeasured(*cornered)[0].numpy())
     rho = np.fft.fftshift(np.abs(fft.ifftn(fft.ifftshift(y), workers=-1)))

@@ -5,10 +5,11 @@ by side instead, each under a caption::
 
     measurement   first guess, or what is compared   difference   of calculated and measured amplitude
     amplitude     phase                              colours      of the object, streaming
-    sections                                          of a volume's amplitude: z–x and z–y
+    sections      unwrapped                           of a volume's amplitude: z–x and z–y; the phase
+    crystal       displacement  strain                on cubic voxels, where the geometry of a scan is known
 
 The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. The third
-column is there where it is asked for, the third row for volumes. There is one layer a quantity; a layer that a person
+column is there where it is asked for, the last rows are for volumes. There is one layer a quantity; one that a person
 removes is made anew when its quantity next changes, and one that is hidden gets its data when it is shown again.
 """
 
@@ -18,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Shapes, Surface
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
@@ -37,6 +38,11 @@ CELLS = {
     "phase": (1, 1),
     "colours": (1, 2),
     "sections": (2, 0),
+    "unwrapped": (2, 1),
+    "crystal": (3, 0),
+    "displacement": (3, 1),
+    "strain": (3, 2),
+    "surface": (3, 3),
 }
 SUPPORT_COLOUR = "#00e5ff"
 # Of what a person painted into the support and out of it.
@@ -106,16 +112,18 @@ class Canvas:
         colormap: str = "inferno",
         limits: tuple[float, float] | None = None,
         every: int = 1,
+        voxel: float | None = None,
     ) -> Image:
         """Show data as the image of a role: the layer that is there gets new data, and new limits where given.
 
-        Of data that are not new, ``every`` second, third … pixel along each axis alone, in the same place.
+        Of data that are not new, ``every`` second, third … pixel along each axis alone, in the same place. ``voxel`` is
+        the edge of cubes, where the data are not on the object's grid.
         """
         layer = self.find(role, Image)
         self._waiting.pop(role, None)
         if layer is not None and not layer.visible:
             self._waiting[role] = partial(
-                self.show_image, role, data, caption, colormap=colormap, limits=limits, every=every
+                self.show_image, role, data, caption, colormap=colormap, limits=limits, every=every, voxel=voxel
             )
             return layer
         is_rgb = data.ndim > len(self.grid) and data.shape[-1] == 3
@@ -129,6 +137,8 @@ class Canvas:
                 shift = np.asarray(self.voxel[-layer.ndim :]) * (every // 2 - before // 2)
                 layer.translate = np.asarray(layer.translate) + shift
                 self._every[role] = every
+            if voxel is not None:
+                layer.scale = (voxel,) * layer.ndim
             layer.name = f"{self.name} · {caption}"
             if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
                 layer.contrast_limits_range = limits
@@ -142,7 +152,7 @@ class Canvas:
                 rgb=is_rgb,
                 **({} if is_rgb else {"colormap": colormap, "contrast_limits": limits}),
                 interpolation2d="nearest",
-                **self._where(role, data.ndim - is_rgb),
+                **self._where(role, data.ndim - is_rgb, voxel),
             )
             layer.events.visible.connect(lambda event: self._looked_at(role))
             self._below_labels(layer)
@@ -179,6 +189,26 @@ class Canvas:
             face_color="transparent",
             edge_width=max(0.5, min(self.grid) / 200),
             **self._where("outline"),
+        )
+
+    def show_surface(
+        self,
+        surface: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]],
+        caption: str,
+        limits: tuple[float, float],
+        voxel: float,
+    ) -> Surface:
+        """Show a surface: vertices in voxels, triangles, and the vertices' values."""
+        layer = self.find("surface", Surface)
+        if layer is not None:
+            self.viewer.layers.remove(layer)  # its data cannot be replaced by such of another shape without a warning
+        return self.viewer.add_surface(
+            surface,
+            name=f"{self.name} · {caption}",
+            colormap="coolwarm",
+            contrast_limits=limits,
+            shading="smooth",
+            **self._where("surface", 3, voxel),
         )
 
     def show_pins(self, strokes: NDArray[np.int8] | None) -> None:
@@ -244,11 +274,12 @@ class Canvas:
         step = (1 + GAP) * max(n * size for n, size in zip(self.grid[-2:], self.voxel[-2:], strict=True))
         return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
 
-    def _where(self, role: str, dims: int | None = None) -> dict[str, Any]:
+    def _where(self, role: str, dims: int | None = None, voxel: float | None = None) -> dict[str, Any]:
         dims = dims or len(self.grid)
+        scale = self.voxel[-dims:] if voxel is None else (voxel,) * dims
         return {
             "translate": self._place(role)[-dims:],
-            "scale": self.voxel[-dims:],
+            "scale": scale,
             "units": (self.unit,) * dims,
             "axis_labels": ("z", "y", "x")[-dims:],
             "metadata": {TAG: self._tag(role)},

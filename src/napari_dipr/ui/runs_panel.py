@@ -19,8 +19,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
+from napari_dipr.ui.crystal_form import CrystalForm
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.history import Result, Settled
 from napari_dipr.ui.pictures import SMALL
@@ -76,6 +78,10 @@ class RunsPanel(QWidget):
         form.addRow("", self.compare_button)
         layout.addLayout(form)
         layout.addWidget(self.words)
+        self.crystal = CrystalForm(session)
+        section = QCollapsible("Crystal: nanometres, displacement, strain")
+        section.addWidget(self.crystal)
+        layout.addWidget(section)
         layout.addStretch()
         self.table.itemSelectionChanged.connect(self._selected)
         follow(self, history.changed, self._fill)

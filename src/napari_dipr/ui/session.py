@@ -20,6 +20,7 @@ from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import SUPPORT_COLOUR, TAG, Canvas, logarithm
 from napari_dipr.ui.changes import Changes
+from napari_dipr.ui.crystal import Crystal
 from napari_dipr.ui.history import History
 from napari_dipr.ui.mask import Mask
 from napari_dipr.ui.outline import BY_HAND, Outline
@@ -50,9 +51,9 @@ class Session:
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
     busy
         What is being worked on off the main thread, in words.
-    proposer, refinement, history, pictures, mask, outline, shelf
-        First guesses, the run, those before it, what is shown of their objects, which pixels were not measured, what
-        is drawn, and the measurements that are loaded beside this one.
+    proposer, refinement, history, pictures, crystal, mask, outline, shelf
+        First guesses, the run, those before it, what is shown of their objects, and what that says of a lattice, which
+        pixels were not measured, what is drawn, and the measurements that are loaded beside this one.
     """
 
     measurement_changed = Signal()
@@ -73,7 +74,7 @@ class Session:
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
-        self.shelf = Shelf()
+        self.shelf, self.crystal = Shelf(), Crystal(self)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
