@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_dipr.errors import DiprError
-from napari_dipr.io.write import read_provenance
+from napari_dipr.io.record import read_record
 from napari_dipr.samples import sample
 from napari_dipr.ui.refine_panel import WRITTEN, RefinePanel
 from napari_dipr.ui.runs_panel import RunsPanel
@@ -196,7 +196,7 @@ def test_a_ramp_is_taken_off_what_is_shown_and_put_on_again_to_go_on(loaded, fin
     chi2 = before.history[-1].chi2
     loaded.refine.iterations.value, loaded.refine.start.value = 1, "last"
     paths = session.history.shown.write(tmp_path, "levelled")
-    assert "phase ramp of" in read_provenance(paths["phase"])["settled_by_hand"][0]
+    assert "phase ramp of" in read_record(paths["tif"]).provenance["settled_by_hand"][0]
     loaded.refine.bar.start.click()
     finished(session)
     assert session.refinement.snapshot.history[-1].chi2 < 1.5 * chi2

@@ -20,7 +20,7 @@ from napari_dipr.measurement import Geometry
 with contextlib.suppress(ImportError):
     import hdf5plugin  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: F401  (registers detectors' filters)
 
-# Where CXI and NeXus have the data, likeliest first.
+# Where CXI and NeXus have the data, likeliest first; entry_2 is the measurement's in results (io/cxi.py).
 DATA = (
     "entry_1/data_1/data",
     "entry_1/instrument_1/detector_1/data",
@@ -29,16 +29,18 @@ DATA = (
     "entry/instrument/detector/data",
     "entry/instrument/eiger/data",
     "entry/instrument/lambda/data",
+    "entry_2/data_1/data",
 )
-DETECTORS = ("entry_1/instrument_1/detector_1", "entry/instrument/detector", "entry/instrument/eiger")
+# All below are relative to the entry.
+DETECTORS = ("instrument_1/detector_1", "instrument/detector", "instrument/eiger")
 MASKS = ("pixel_mask", "detectorSpecific/pixel_mask", "mask")
 WAVELENGTHS = (
-    "entry_1/instrument_1/beam_1/incident_wavelength",
-    "entry_1/instrument_1/source_1/wavelength",
-    "entry/instrument/beam/incident_wavelength",
-    "entry/instrument/monochromator/wavelength",
+    "instrument_1/beam_1/incident_wavelength",
+    "instrument_1/source_1/wavelength",
+    "instrument/beam/incident_wavelength",
+    "instrument/monochromator/wavelength",
 )
-ENERGIES = ("entry_1/instrument_1/source_1/energy", "entry_1/instrument_1/beam_1/incident_energy")
+ENERGIES = ("instrument_1/source_1/energy", "instrument_1/beam_1/incident_energy")
 # Of a CXI mask: the one bit that speaks of no fault (inside the support).
 INSIDE_SUPPORT = 0x10000
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "a": 1e-10, "å": 1e-10, "angstrom": 1e-10}
@@ -57,7 +59,9 @@ def read_hdf5(path: Path, key: str | None, frame: int | None, prefer: str) -> Co
         blocks: list[str] = []
         found: dict[str, Any] = {}
         if key is None:
-            key = next((name for name in DATA if _is_array(file, name, path)), None)
+            # A complex array is a result, which the measurement may be beside.
+            kinds = (NUMERIC.replace("c", ""), "c")
+            key = next((name for kind in kinds for name in DATA if _is_array(file, name, kind, path)), None)
             if key is not None:
                 notes = (f"took {key!r}, {file[key].shape}, where {_kind(key)} has its data",)
             elif blocks := _blocks(file):
@@ -94,12 +98,12 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
     return node
 
 
-def _is_array(file: h5py.File, key: str, path: Path) -> bool:
-    dataset = _beside(file, key, NUMERIC, path)
+def _is_array(file: h5py.File, key: str, kinds: str, path: Path) -> bool:
+    dataset = dataset_at(file, key, kinds, path)
     return dataset is not None and len([n for n in dataset.shape if n > 1]) in (2, 3)
 
 
-def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset | None:
+def dataset_at(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset | None:
     """Return a dataset that has all of its sources at hand; None where there is none of that name and these kinds."""
     _refuse_links_away(file, name, path)  # before anything is opened
     node = file.get(name) if name in file else None
@@ -110,7 +114,7 @@ def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset 
 
 
 def _kind(key: str) -> str:
-    return "CXI" if key.startswith("entry_1/") else "NeXus"
+    return "NeXus" if key.startswith("entry/") else "CXI"
 
 
 def _blocks(file: h5py.File) -> list[str]:
@@ -135,7 +139,9 @@ def _joined(file: h5py.File, blocks: list[str], frame: int | None, path: Path) -
 
 
 def _detectors(key: str) -> list[str]:
-    return [key.rpartition("/")[0], *DETECTORS] if key.startswith(("entry_1/", "entry/")) else []
+    entry = key.split("/")[0]
+    there = (f"{entry}/{detector}" for detector in DETECTORS)
+    return [key.rpartition("/")[0], *there] if re.fullmatch(r"entry(_\d+)?", entry) else []
 
 
 def _measured(
@@ -143,7 +149,7 @@ def _measured(
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
     """Return where the file's own mask says that pixels are good, and what was made of it."""
     for name in (f"{group}/{mask}" for group in _detectors(key) for mask in MASKS):
-        dataset = _beside(file, name, "iub", path)
+        dataset = dataset_at(file, name, "iub", path)
         if dataset is None or dataset.shape[-2:] != shape:
             continue
         bits = np.asarray(dataset[()])
@@ -159,9 +165,10 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
     """Return the geometry where the file tells all of it; lengths without a unit are metres, energies joules."""
     if not (groups := _detectors(key)):
         return None
-    wavelength = next((w for name in WAVELENGTHS if (w := _number(file, name, METRES, path))), None)
+    entry = key.split("/")[0]
+    wavelength = next((w for name in WAVELENGTHS if (w := _number(file, f"{entry}/{name}", METRES, path))), None)
     if wavelength is None:
-        energy = next((e for name in ENERGIES if (e := _number(file, name, JOULES, path))), None)
+        energy = next((e for name in ENERGIES if (e := _number(file, f"{entry}/{name}", JOULES, path))), None)
         wavelength = HC / energy if energy else None
     for group in groups:
         distance, *sizes = [
@@ -173,7 +180,7 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
 
 
 def _number(file: h5py.File, name: str, units: Mapping[str, float], path: Path) -> float | None:
-    dataset = _beside(file, name, "iuf", path)
+    dataset = dataset_at(file, name, "iuf", path)
     if dataset is None or dataset.size != 1:
         return None
     unit = dataset.attrs.get("units", next(iter(units)))
