@@ -23,7 +23,7 @@ def test_the_files_hold_what_is_shown_and_how_it_came_about(refined, idle, tmp_p
     refined.export.export_button.click()
     idle(lambda: bool(paths))
     snapshot = refined.session.refinement.snapshot
-    np.testing.assert_array_equal(tifffile.imread(paths["tif"])[0], snapshot.amplitude)
+    np.testing.assert_allclose(tifffile.imread(paths["tif"])[0], snapshot.amplitude, rtol=1e-6)
     np.testing.assert_array_equal(tifffile.imread(paths["support"]) > 0, snapshot.support)
     told = read_record(paths["tif"]).provenance
     assert told["measurement"]["source"]["sample"] == "fashion-0"
@@ -36,6 +36,31 @@ def test_the_files_hold_what_is_shown_and_how_it_came_about(refined, idle, tmp_p
     assert told["window"]["napari"]
     assert json.dumps(told)
     assert "boot.tif, boot_support.tif" in refined.export.state.text()
+
+
+def test_several_formats_may_be_ticked_and_none_is_nothing_to_do(refined, idle, tmp_path):
+    panel, session = refined.export, refined.session
+    panel.folder.value, panel.name.value = tmp_path / "new", "boot"
+    panel.formats[".tif"].value = False
+    assert not panel.export_button.isEnabled()
+    for ending in (".cxi", ".vti"):
+        panel.formats[ending].value = True
+    written = []
+    session.exported.connect(lambda paths: written.append(paths))
+    panel.export_button.click()
+    idle(lambda: len(written) == 1)
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"boot.cxi", "boot.vti"}
+    assert panel.export_button.text() == "Replace"
+    measurement = read_record(tmp_path / "new" / "boot.cxi").measurement
+    np.testing.assert_array_equal(measurement.intensities, session.measurement.intensities)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "..", "a:b"])
+def test_a_name_stays_in_its_folder(refined, told, tmp_path, name):
+    refined.export.folder.value, refined.export.name.value = tmp_path / "x", name
+    refined.export.export_button.click()
+    assert "cannot begin a file's name" in told.messages()[-1]
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_place_that_cannot_be_written_to_is_told_and_nothing_is_lost(refined, idle, told, tmp_path):

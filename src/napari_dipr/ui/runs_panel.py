@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dipr.errors import DiprError
+from napari_dipr.io.record import READABLE
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.history import Result, Settled
 from napari_dipr.ui.pictures import SMALL
@@ -177,7 +178,8 @@ class RunsPanel(QWidget):
         if chosen is None:
             raise DiprError("There is no run yet. Start a refinement first.")
         if other == FILE:
-            path, _ = QFileDialog.getOpenFileName(self, "Compare with", filter="Results (*_amplitude.tif)")
+            kinds = " ".join(f"*{ending}" for ending in READABLE)
+            path, _ = QFileDialog.getOpenFileName(self, "Compare with", filter=f"Results ({kinds})")
             if not path:
                 return
             other = Path(path)
