@@ -98,6 +98,12 @@ def test_outputs_in_several_formats(tmp_path):
         tmp_path / "again", "--support", "autocorrelation", "--iterations", 10, input=tmp_path / "x" / "boot.cxi"
     )
     assert again["chi2"] == pytest.approx(figures["chi2"], rel=1e-3)
+    # And compared with what was found before.
+    figures = reconstruct(
+        tmp_path / "again", "--support", tmp_path / "fashion-0_support.tif", "--iterations", 10, "--no-shrink-wrap",
+        "--truth", tmp_path / "boot.npz", input=tmp_path / "x" / "boot.cxi",
+    )  # fmt: skip
+    assert 0 < figures["nmse"] < 1
 
 
 def test_outputs_that_cannot_be_are_refused_before_the_run(tmp_path, monkeypatch):

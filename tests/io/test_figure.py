@@ -59,6 +59,12 @@ def test_a_volume_is_shown_in_three_planes_and_its_fields_too(tmp_path, monkeypa
     assert {axes.get_xlim() for axes in pictures} == {pictures[0].get_xlim()}
 
 
+def test_a_name_is_no_formula(tmp_path):
+    record = disk((40, 64), fields={"u $x^ (nm)": disk((40, 64)).support})
+    record.provenance["measurement"]["name"] = "$a_{ \udcff"
+    assert write_record(tmp_path / "a.png", record)["png"].exists()
+
+
 def test_the_file_tells_how_it_came_about(tmp_path):
     from PIL import Image
 

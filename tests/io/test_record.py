@@ -128,6 +128,17 @@ def test_what_does_not_go_together_is_refused():
         Record.of(x, inside, {})
 
 
+@pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != ".png"])
+def test_odd_names_and_settings_are_no_reason_to_lose_a_result(tmp_path, ending):
+    x, inside = planted((20, 34))
+    odd = "a$b$ \udcff \0 <&"
+    told = {"": 1, ".": 2, "a/b": 3, "a_b": 4, odd: odd, "large": 10**30, "errors": {"": odd}, "recipe": None}
+    record = Record.of(x, inside, told, measurement=replace(measured(x), name=odd))
+    path = write_record(tmp_path / f"a{ending}", record)[ending[1:]]
+    if ending in READABLE:
+        assert_same(read_record(path), record, exact=ending in EXACT)
+
+
 # --- what other programs find --------------------------------------------------------------------------------------
 
 
@@ -240,12 +251,13 @@ def test_asked_for_a_measurement_a_result_gives_its_own(tmp_path, ending):
     path = write_record(tmp_path / f"a{ending}", record)[ending[1:]]
     loaded = load_array(path)
     np.testing.assert_array_equal(loaded.array, record.measurement.intensities)
+    np.testing.assert_array_equal(loaded.measured, record.measurement.measured)
     if ending == ".cxi":
-        np.testing.assert_array_equal(loaded.measured, record.measurement.measured)
         measurement = read(path)
-        np.testing.assert_array_equal(measurement.measured, record.measurement.measured)
         assert measurement.geometry.wavelength == pytest.approx(0.1543)
         assert (measurement.geometry.distance, measurement.geometry.pixel_size) == (1.2345, pytest.approx((55, 75.3)))
+    measurement = read(path)
+    np.testing.assert_array_equal(measurement.measured, record.measurement.measured)
     write_record(path, replace(record, measurement=None))
     with pytest.raises(MeasurementError, match="complex64"):
         read(path)

@@ -149,7 +149,11 @@ def _npz(path: Path, key: str | None, frame: int | None, prefer: str) -> Content
         array = _if_numeric(archive, key)
         if array is None:
             raise FileError(f"{key!r} in {path.name} holds Python objects or text, not numbers. They are never loaded.")
-        return Content(framed(array, frame, f"{key!r} in {path.name}"), key, notes)
+        what = f"{key!r} in {path.name}"
+        # Of our own results (io/npz.py).
+        good = _if_numeric(archive, "measured") if key == "intensities" and "measured" in names else None
+        measured = None if good is None or good.shape != array.shape else framed(good != 0, frame, what)
+        return Content(framed(array, frame, what), key, notes, measured)
 
 
 _Reader = Callable[[Path, str | None, int | None, str], Content]

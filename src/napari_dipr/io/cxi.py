@@ -5,6 +5,7 @@ writes (Favre-Nicolin et al., J. Appl. Cryst. 53, 1404, 2020). PyNX takes a file
 a detector with data: so the measurement is ``entry_2``.
 """
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -104,8 +105,8 @@ def _dataset(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
 
 def _text(group: h5py.Group, name: str, text: str) -> None:
     """Write text that is read again: of a fixed length, since HDF5 does not survive damage to the others' heap."""
-    content = text.encode()
-    group.create_dataset(name, data=content, dtype=h5py.string_dtype("utf-8", len(content)))
+    content = text.encode(errors="replace")
+    group.create_dataset(name, data=content, dtype=h5py.string_dtype("utf-8", len(content) or 1))
 
 
 def _quantity(group: h5py.Group, name: str, value: float | NDArray[Any], unit: str) -> None:
@@ -130,25 +131,24 @@ def _tell_process(image: h5py.Group, told: dict[str, Any]) -> None:
     """Tell settings and figures one by one, beside the JSON, for those who look into the file."""
     process = _group(image, "process_1", "NXprocess")
     process["program"], process["version"] = "napari-dipr", __version__
-    process["command"] = str((told.get("recipe") or {}).get("text", ""))
+    _text(process, "command", str((told.get("recipe") or {}).get("text", "")))
     configuration, results = (_group(process, name, "NXcollection") for name in ("configuration", "results"))
     settings = {key: value for key, value in told.items() if key not in ("measurement", "errors", "versions")}
     _tell(configuration, settings)
     figures = told.get("errors") or {}
-    _tell(results, figures)
-    if (count := figures.get("support_voxels")) is not None:
-        results["nb_point_support"] = count  # as PyNX calls it
+    _tell(results, {**figures, "nb_point_support": figures.get("support_voxels")})  # as PyNX calls it
 
 
 def _tell(group: h5py.Group, values: dict[str, Any]) -> None:
     for key, value in values.items():
         name = key.replace("/", "_")
-        if isinstance(value, dict):
-            _tell(_group(group, name, "NXcollection"), value)
-        elif isinstance(value, list):
-            group[name] = json.dumps(value)
-        elif value is not None:
-            group[name] = value
+        with contextlib.suppress(ValueError, TypeError, OSError):  # no name or value for HDF5: the JSON has it
+            if isinstance(value, dict):
+                _tell(_group(group, name, "NXcollection"), value)
+            elif isinstance(value, list):
+                group[name] = json.dumps(value)
+            elif value is not None:
+                group[name] = value
 
 
 def _link(entry: h5py.Group, target: str, dimensions: int) -> None:
@@ -163,7 +163,7 @@ def _interpretation(dimensions: int) -> str:
 
 def _measurement(file: h5py.File, measurement: "Measurement") -> None:
     entry = _entry(file, "entry_2")
-    entry["title"] = measurement.name
+    _text(entry, "title", measurement.name)
     instrument = _group(entry, "instrument_1", "NXinstrument")
     detector = _group(instrument, "detector_1", "NXdetector")
     _dataset(detector, "data", measurement.intensities)

@@ -58,7 +58,7 @@ def write_png(record: "Record", path: Path) -> None:
     extents = [_extent(plane, record.support.shape) for plane in planes]
     width = max(max(extent) for extent in extents)  # of every picture, so that all have one scale
     for column, (name, (values, look)) in zip(axes.T, pictures.items(), strict=True):
-        column[0].set_title(name)
+        column[0].set_title(name, parse_math=False)
         for place, plane, (high, wide) in zip(column, planes, extents, strict=True):
             drawn = place.imshow(
                 values[plane.cut], extent=(-wide / 2, wide / 2, high / 2, -high / 2), interpolation="nearest", **look
@@ -70,7 +70,8 @@ def write_png(record: "Record", path: Path) -> None:
         place.text(-0.47 * width, -0.47 * width, plane.name, color="w", va="top")
         if record.voxel_size_nm is not None:
             _scale_bar(place, width)
-    figure.suptitle(str((record.provenance.get("measurement") or {}).get("name", "")))
+    name = str((record.provenance.get("measurement") or {}).get("name", ""))
+    figure.suptitle(name.encode(errors="replace").decode(), parse_math=False)  # as files may be called
     figure.supxlabel(caption(record), fontsize="medium")
     told = json.dumps(record.provenance, allow_nan=False)
     figure.savefig(path, format="png", metadata={"Software": "napari-dipr", "Description": told})
