@@ -48,7 +48,9 @@ def full(shape, seed=0, known=True, more=True):
     x, inside = planted(shape, seed)
     told = {"program": "napari-dipr", "recipe": {"text": "hio*3", "stages": [1, 2]}, "what": "χ², ρ\n<&>\"'"}
     told["errors"] = {"chi2": 0.0123456, "r_factor": 0.0371, "support_voxels": int(inside.sum()), "free_chi2": None}
-    geometry = Geometry(0.1543, 1.2345, (55.0, 75.3)) if known and len(shape) == 2 else None
+    geometry = (
+        Geometry(wavelength=0.1543, distance=1.2345, pixel_size=(55.0, 75.3)) if known and len(shape) == 2 else None
+    )
     fields = {FIELD: np.where(inside, x.real, np.nan), "σ": x.imag} if more else {}
     return Record.of(
         x, inside, told, measurement=measured(x, geometry, 0.1 if known else None) if more else None,

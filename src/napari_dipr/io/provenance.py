@@ -149,7 +149,7 @@ def geometry_as_json(geometry: Geometry) -> dict[str, Any]:
 
 def geometry_from_json(told: dict[str, Any]) -> Geometry:
     """Return the geometry that :func:`geometry_as_json` told."""
-    return Geometry(told["wavelength"], told["distance"], tuple(told["pixel_size"]))
+    return Geometry(**{**told, "pixel_size": tuple(told["pixel_size"])})
 
 
 def as_json(value: Any) -> Any:

@@ -91,7 +91,8 @@ def write_ome(record: "Record", path: Path) -> None:
         "Channel": {"Name": [*channels]},
         "Description": json.dumps(record.provenance, allow_nan=False),
     }
-    with tifffile.TiffWriter(path, ome=True, bigtiff=8 * record.object.size * len(channels) > MOST_BYTES) as file:
+    size = record.object.size * (4 * len(channels) + 1)
+    with tifffile.TiffWriter(path, ome=True, bigtiff=size > MOST_BYTES) as file:
         file.write(np.stack(list(channels.values())), photometric="minisblack", metadata={**about, **told})
         file.write(
             record.support * INSIDE, photometric="minisblack", metadata={**about, "Name": "support", "axes": axes}
