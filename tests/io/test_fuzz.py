@@ -86,9 +86,8 @@ def result(path: Path) -> None:
     from napari_dipr.measurement import Geometry, Measurement
 
     counts = COUNTS[0, :, :16]
-    measurement = Measurement.of(
-        counts, geometry=Geometry(wavelength=0.1, distance=1.0, pixel_size=(55.0, 55.0)), source={"file": "x"}
-    )
+    geometry = Geometry(wavelength=0.1, distance=1.0, pixel_size=(55.0, 55.0))
+    measurement = Measurement.of(counts, geometry=geometry, source={"file": "x"})
     x = np.fft.fft2(np.sqrt(counts))
     write_record(
         path, Record.of(x, counts > 20, {}, measurement=measurement, voxel_size_nm=(4, 5), fields={"u": x.real})
