@@ -252,6 +252,23 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
     assert read_record(figures["outputs"]["tif"]).object.shape == (16, 20, 18)
 
 
+def test_a_region_is_read_and_told(tmp_path):
+    stack = np.zeros((4, 40, 48))
+    stack[2, 4:36, 10:42] = pattern_of(np.pad(tip(12, 12), 10))
+    np.save(tmp_path / "scan.npy", stack)
+    options = ("--support", "autocorrelation", "--recipe", "er*2")
+    framed = reconstruct(
+        tmp_path, "--frame", 2, "--region", "4:36, 10:42", *options, input=tmp_path / "scan.npy"
+    )  # fmt: skip
+    source = read_record(framed["outputs"]["tif"]).provenance["measurement"]["source"]
+    assert (source["frame"], source["region"], source["shape"]) == (2, "4:36, 10:42", [4, 40, 48])
+    assert len(source["sha256"]) == 64
+    whole = reconstruct(tmp_path, "--region", "2, 4:36, 10:42", *options, input=tmp_path / "scan.npy")
+    assert whole["chi2"] == framed["chi2"]
+    history = read_record(whole["outputs"]["tif"]).provenance["measurement"]["history"]
+    assert "took the region 2, 4:36, 10:42 of (4, 40, 48)" in history
+
+
 def of_its_support(folder, *args, recipe="hio*20"):
     """Reconstruct the crystal's pattern in its support, and return figures and provenance."""
     figures = reconstruct(
@@ -389,8 +406,9 @@ def test_mask_threshold_and_crop_in_that_order(tmp_path):
         input=tmp_path / "counts.npy",
     )
     history = read_record(figures["outputs"]["tif"]).provenance["measurement"]["history"]
-    assert history[-3:] == [
+    assert history[-4:] == [
         "masked 1 pixels as unmeasured",
+        "zero frequency given: centre",
         "intensities below 20 set to 0",
         "cropped from (64, 64) to (32, 32) around the peak at (43, 33)",
     ]
@@ -407,8 +425,8 @@ def test_refusals_of_input(tmp_path, crystal):
     assert "There is no file" in refused("reconstruct", crystal / "none.npy", *out)
     assert "cannot be read as TIF" in refused("reconstruct", crystal / "words.tif", *out)
     assert "no array 'x'. It has: data, other" in refused("reconstruct", data, "--key", "x", *out)
-    assert "1024 pixels are NaN" in refused("reconstruct", crystal / "nan.npy", *out)
-    assert "1024 pixels are NaN, infinite or negative" in refused("reconstruct", crystal / "negative.npy", *out)
+    assert "No pixel is left: 1024 NaN" in refused("reconstruct", crystal / "nan.npy", *out)
+    assert "1024 of 1024 pixels are negative" in refused("reconstruct", crystal / "negative.npy", *out)
     assert "2 or 3 dimensions" in refused("reconstruct", crystal / "line.npy", *out)
     assert "support is empty" in refused("reconstruct", data, "--support", crystal / "empty.npy", *out)
     assert "fills 100%" in refused("reconstruct", data, "--support", crystal / "full.npy", *out)
@@ -436,9 +454,13 @@ def test_bad_usage(tmp_path):
     out = ("-o", tmp_path)
     assert "not both" in refused("reconstruct", "sample:fashion-0", "--model", "a", "--support", "b", *out, code=2)
     refused("reconstruct", "sample:fashion-0", code=2)
-    refused("reconstruct", "sample:fashion-0", "--crop", 3, *out, code=2)
-    refused("reconstruct", "sample:fashion-0", "--around", "here", *out, code=2)
+    assert "crop" in refused("reconstruct", "sample:fashion-0", "--crop", 3, *out)
+    assert "centre is 'here': give whole numbers" in refused(
+        "reconstruct", "sample:fashion-0", "--centre", "here", *out
+    )
     refused("reconstruct", "sample:fashion-0", "--frame", -1, *out, code=2)
+    assert "region 'a:b' cannot be read" in refused("reconstruct", __file__, "--region", "a:b", *out)
+    assert "leave out the region" in refused("models", "sample:fashion-0", "--region", "0:9")
     refused("dance", code=2)
 
 

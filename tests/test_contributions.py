@@ -1,3 +1,5 @@
+import hashlib
+
 import h5py
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from napari_dipr.errors import FileError  # noqa: E402
 from napari_dipr.io.arrays import READERS  # noqa: E402
 from napari_dipr.io.record import read_record  # noqa: E402
 from napari_dipr.ui.canvas import TAG  # noqa: E402
-from napari_dipr.ui.session import session_of  # noqa: E402
+from napari_dipr.ui.session import FILE_TAG, session_of  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("settings_of_its_own")
 
@@ -154,3 +156,40 @@ def test_a_cxi_file_that_is_dropped_comes_with_its_mask_and_geometry(make_napari
     assert measurement.geometry.wavelength == pytest.approx(0.1)
     assert measurement.source["key"] == "entry_1/instrument_1/detector_1/data"
     assert measurement.source["frame"] == 1
+
+
+def test_a_large_file_is_shown_without_being_read_and_known_by_its_digest_once_it_is_used(
+    make_napari_viewer, qtbot, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(contributions, "LARGE", 1000)
+    counts, path = np.random.default_rng(0).poisson(9, (20, 24, 32)), tmp_path / "scan.cxi"
+    counts[:, 8:16, 12:20] += 90  # zero frequency is where it is bright
+    counts[6:14] *= 2
+    counts[:, 12, 15] = 999 + np.arange(20)
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry_1/instrument_1/detector_1")
+        detector["data"], detector["mask"] = counts, np.eye(24, 32, dtype=np.uint32)
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(path, plugin=None)
+    read = layer.metadata[FILE_TAG]
+    assert read.is_lazy
+    assert layer.data is read.array
+    assert "sha256" not in read.source
+    viewer.dims.set_point(0, 7)
+    np.testing.assert_array_equal(layer._slice.image.raw, counts[7])
+    _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
+    panel, session = workflow.measurement, workflow.session
+    panel.layer.value = layer
+    assert "is read when it is used" in panel.found.text()
+    for frame, expected in ((3, counts[3]), (-1, counts)):
+        panel.frame.value = frame
+        panel.use_button.click()
+        qtbot.waitUntil(
+            lambda grid=expected.shape: session.measurement is not None and session.measurement.grid == grid,
+            timeout=20_000,
+        )
+        measured = ~np.eye(24, 32, dtype=bool) & np.ones(expected.shape, bool)
+        np.testing.assert_array_equal(session.measurement.measured, measured)
+        np.testing.assert_array_equal(session.measurement.intensities, np.where(measured, expected, 0))
+        assert session.measurement.source["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        qtbot.waitUntil(lambda: not session.busy, timeout=20_000)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError
-from napari_dipr.measurement import Geometry, Measurement, bad_pixels, guess_zero_frequency, simulate, suspicious_pixels
+from napari_dipr.geometry import Geometry
+from napari_dipr.measurement import Measurement, guess_zero_frequency, simulate
 
 shapes = st.one_of(st.tuples(*[st.integers(16, 24)] * 2), st.tuples(*[st.integers(16, 18)] * 3))
 
@@ -203,7 +204,7 @@ def test_a_crop_that_cannot_be_is_refused():
 
 
 def test_changes_keep_what_is_known_and_leave_the_original_alone():
-    geometry = Geometry(0.15, 2.0, (55.0, 55.0))
+    geometry = Geometry(wavelength=0.15, distance=2.0, pixel_size=(55.0, 55.0))
     original = of(pattern((40, 40)), name="ring", photons_per_unit=2.0, geometry=geometry, source={"frame": 3})
     changed = original.thresholded(1e-3).cropped(20)
     assert (changed.name, changed.photons_per_unit, changed.geometry) == ("ring", 2.0, geometry)
@@ -223,40 +224,6 @@ def test_the_voxel_is_wavelength_times_distance_over_the_detectors_width():
     geometry = Geometry(wavelength=0.1, distance=5.0, pixel_size=(50.0, 100.0))
     # 0.1 nm · 5 m / (200 · 50 µm) = 50 nm
     assert geometry.voxel_size((200, 200)) == pytest.approx((50.0, 25.0))
-
-
-def test_bad_pixels_are_found_by_reason():
-    data = np.linspace(1, 2, 16).reshape(4, 4)
-    data[0, 0], data[0, 1], data[1, 1] = np.nan, np.inf, -3
-    data[2, :3] = 7
-    found = bad_pixels(data)
-    assert {reason: int(mask.sum()) for reason, mask in found.items()} == {
-        "NaN or infinite": 2,
-        "negative": 1,
-        "saturated": 3,
-    }
-    assert found["NaN or infinite"][0, :2].all()
-
-
-def test_an_integer_at_its_types_limit_is_saturated_even_alone():
-    data = np.arange(16, dtype=np.uint16).reshape(4, 4)
-    assert bad_pixels(data) == {}
-    data[3, 3] = 65535
-    assert bad_pixels(data)["saturated"].sum() == 1
-
-
-@pytest.mark.parametrize("rate", [0.02, 0.3, 2.0])
-def test_the_brightest_of_few_counts_are_not_saturated(rate):
-    counts = np.random.default_rng(0).poisson(rate, (72, 72))
-    assert (counts == counts.max()).sum() >= 3 or rate > 0.1
-    assert bad_pixels(counts) == {}
-
-
-def test_a_friedel_pair_at_the_largest_value_is_not_saturated():
-    data = np.zeros((4, 4))
-    data[1, 2] = data[3, 2] = 5.0
-    assert bad_pixels(data) == {}
-    assert bad_pixels(np.zeros((4, 4))) == {}
 
 
 @given(
@@ -324,32 +291,51 @@ def test_the_largest_number_of_photons_can_be_drawn():
     assert measurement.intensities.sum() == pytest.approx(1e18, rel=1e-3)
 
 
-def speckles(peak=3e5, shape=(64, 64)):
-    """Counts of a simulated object."""
-    x = np.zeros(shape)
-    x[20:41, 22:37] = 1 + np.random.default_rng(1).random((21, 15))
-    power = np.abs(np.fft.fftshift(np.fft.fftn(x))) ** 2
-    return np.random.default_rng(0).poisson(power / power.max() * peak).astype(float)
+def test_binning_sums_blocks_round_zero_frequency():
+    data = pattern((60, 80))
+    binned = of(data).binned((3, 5))
+    assert binned.grid == (20, 16)
+    # Zero frequency, at (30, 40), is in the middle of the block at (10, 8).
+    assert binned.intensities[10, 8] == pytest.approx(data[29:32, 38:43].sum(), rel=1e-6)
+    even = of(data).binned((2, 4))
+    assert even.grid == (30, 20)
+    assert even.intensities[15, 10] == pytest.approx(data[29:31, 38:42].sum(), rel=1e-6)
+    # The first blocks reach over the edge.
+    assert not even.measured[:, 0].any()
+    assert not even.measured[0].any()
+    assert even.measured[1:, 1:].all()
 
 
-@pytest.mark.parametrize("peak", [1e3, 1e5, 1e8])
-def test_a_clean_pattern_has_no_suspicious_pixels(peak):
-    assert suspicious_pixels(Measurement.of(speckles(peak), zero_frequency="centre")) == {}
+@given(shapes)
+def test_binning_by_one_changes_nothing(shape):
+    measurement = of(pattern(shape))
+    binned = measurement.binned((1,) * len(shape))
+    np.testing.assert_array_equal(binned.intensities, measurement.intensities)
+    assert binned.measured.all()
 
 
-def test_what_the_detector_did_is_found_by_reason():
-    counts = speckles(1e8)
-    counts[30:33] = 0
-    counts[34, 33] = 0
-    counts[5, 60] = 1e6
-    expected = {"gap": {(r, c) for r in (30, 31, 32) for c in range(64)}, "dead": {(34, 33)}, "hot": {(5, 60)}}
-    found = suspicious_pixels(Measurement.of(counts, zero_frequency="centre"))
-    assert {name: set(map(tuple, np.argwhere(mask).tolist())) for name, mask in found.items()} == expected
+def test_a_block_counts_where_all_of_it_was_measured():
+    measured = np.ones((51, 51), bool)
+    measured[25, 25] = False
+    binned = of(pattern((51, 51)), measured=measured).binned((3, 3))
+    assert np.argwhere(~binned.measured).tolist() == [[8, 8]]
+    assert binned.intensities[8, 8] == 0
 
 
-def test_what_is_unmeasured_is_not_suspected_again():
-    counts = speckles(1e8)
-    counts[34, 33] = 0
-    measured = np.ones(counts.shape, bool)
-    measured[34, 33] = False
-    assert suspicious_pixels(Measurement.of(counts, zero_frequency="centre", measured=measured)) == {}
+def test_binning_that_leaves_nothing_is_refused():
+    with pytest.raises(MeasurementError, match=r"\(10, 12\).*Bin less"):
+        of(pattern()).binned((2, 2))
+    with pytest.raises(MeasurementError, match="give 2 factors"):
+        of(pattern()).binned((1, 1, 1))
+    only = np.zeros((48, 48), bool)
+    only[24, 24] = True
+    with pytest.raises(MeasurementError, match="no block is left"):
+        of(pattern((48, 48)), measured=only).binned((3, 3))
+
+
+def test_a_background_is_taken_off_and_nothing_is_negative():
+    data = pattern() + 3
+    rest = of(data).without_background(3.5)
+    np.testing.assert_allclose(rest.intensities, np.maximum(data - 3.5, 0), atol=1e-6)
+    with pytest.raises(MeasurementError, match="above the background of 1e"):
+        of(data).without_background(1e6)

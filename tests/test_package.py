@@ -36,5 +36,5 @@ for module in pkgutil.walk_packages(napari_dipr.__path__, "napari_dipr.", onerro
 @pytest.mark.parametrize(
     "module", ["measurement", "samples", "errors", "networks.zoo", "networks.spec", "device", "io.read"]
 )
-def test_what_a_form_needs_before_anything_runs_does_not_wait_for_torch(module):
-    assert "torch" not in imported_by(f"import napari_dipr.{module}")
+def test_what_a_form_needs_before_anything_runs_does_not_wait_for_torch_or_dask(module):
+    assert not imported_by(f"import napari_dipr.{module}") & {"torch", "dask"}

@@ -4,7 +4,6 @@ What is heavy (torch, napari) is imported by the commands that need it, so that 
 """
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +15,11 @@ from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
+from napari_dipr.options import Frame, Key, Region, prepares
 
 if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
+    from napari_dipr.preparation.steps import Preparation
 
 # Words for people go to stderr; stdout is for what other programs read.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,27 +34,6 @@ class _Group(typer.core.TyperGroup):
         except DiprError as error:
             console.print(f"[bold red]Error:[/] [red]{escape(' '.join(str(error).split()))}[/]")
             raise typer.Exit(1) from error
-
-
-class Around(StrEnum):
-    """What a crop is centred on."""
-
-    peak = "peak"
-    centre = "centre"
-
-
-# How a measurement is read and prepared.
-Key = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
-]
-Frame = Annotated[int | None, typer.Option(min=0, help="One frame of a stack, from 0.", show_default="the whole stack")]
-Counts = Annotated[
-    float | None, typer.Option(min=0, metavar="COUNTS", help="Intensities below are set to 0.", show_default=False)
-]
-Crop = Annotated[
-    int | None, typer.Option(min=16, metavar="N", help="Crop to a square or cube of N pixels.", show_default=False)
-]
-Centre = Annotated[Around, typer.Option(help="What the crop is centred on.")]
 
 
 app = typer.Typer(
@@ -95,6 +75,7 @@ def _main(
 
 
 @app.command()
+@prepares
 def reconstruct(
     input: Annotated[
         str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
@@ -130,22 +111,9 @@ def reconstruct(
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
     ] = None,
-    amplitude: Annotated[
-        bool | None,
-        typer.Option("--amplitude/--intensity", help="What the data are.", show_default="intensity"),
-    ] = None,
-    centered: Annotated[
-        bool | None,
-        typer.Option("--centered/--cornered", help="Where zero frequency is.", show_default="guessed"),
-    ] = None,
     key: Key = None,
     frame: Frame = None,
-    mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="True or 1 = measured.", show_default="all measured")
-    ] = None,
-    threshold: Counts = None,
-    crop: Crop = None,
-    around: Centre = Around.peak,
+    region: Region = None,
     truth: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
@@ -163,11 +131,13 @@ def reconstruct(
         float | None,
         typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
     ] = None,
+    *,
+    preparation: "Preparation",
 ) -> None:
     """Reconstruct an object without a window.
 
-    The data are prepared in this order: mask, threshold, crop. Without --model and --support, the likeliest of
-    the models that fit the measurement proposes; where none does, the support comes from the autocorrelation.
+    Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
+    support comes from the autocorrelation.
     """
     if model is not None and support is not None:
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
@@ -199,22 +169,12 @@ def reconstruct(
     )
     request.plan()
     check_writable(_places(output, "measurement"))
-    measurement = read(
-        input,
-        kind=None if amplitude is None else "amplitude" if amplitude else "intensity",
-        zero_frequency=None if centered is None else "centre" if centered else "corner",
-        key=key,
-        frame=frame,
-        mask=mask,
-    )
+    measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     if photons is not None:
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
         measurement = replace(measurement, photons_per_unit=photons)
-    measurement = _prepared(measurement, threshold, crop, around)
-    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
-    for step in measurement.history:
-        console.print(f"  {escape(step)}")
+    _tell(measurement)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
@@ -328,6 +288,7 @@ def demo(
 
 
 @app.command()
+@prepares
 def models(
     input: Annotated[
         str | None, typer.Argument(help="File or sample: say how each model fits it.", show_default=False)
@@ -335,9 +296,9 @@ def models(
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     key: Key = None,
     frame: Frame = None,
-    threshold: Counts = None,
-    crop: Crop = None,
-    around: Centre = Around.peak,
+    region: Region = None,
+    *,
+    preparation: "Preparation",
 ) -> None:
     """List the networks at hand, what they are for and how well they did on objects they were not trained on."""
     from rich.table import Table
@@ -348,7 +309,7 @@ def models(
     if input is not None:
         from napari_dipr.io.read import read
 
-        measurement = _prepared(read(input, key=key, frame=frame), threshold, crop, around)
+        measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     listed, likeliest = zoo.at_hand(measurement), measurement and zoo.fitting_model(measurement)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "nmse", "on", "for"):
@@ -405,11 +366,11 @@ def _places(outputs: list[Path], name: str) -> list[Path]:
     return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
 
 
-def _prepared(measurement: "Measurement", threshold: float | None, crop: int | None, around: Around) -> "Measurement":
-    """Set low counts to 0, then crop: in this order."""
-    if threshold is not None:
-        measurement = measurement.thresholded(threshold)
-    return measurement if crop is None else measurement.cropped(crop, around.value)
+def _tell(measurement: "Measurement") -> None:
+    """Say what a measurement is, and what was done to it."""
+    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
+    for step in measurement.history:
+        console.print(f"  {escape(step)}")
 
 
 def _needs_napari() -> None:

@@ -14,6 +14,9 @@ from napari_dipr.ui.canvas import TAG, logarithm
 from napari_dipr.ui.forms import told
 from napari_dipr.ui.session import FILE_TAG, SAMPLE_TAG, session_of
 
+# Bytes of an array from which on napari shows it without reading more than it shows.
+LARGE = 256 << 20
+
 
 def fashion(number: int) -> list[tuple[Any, dict[str, Any], str]]:
     """Return sample ``fashion-<number>``: its pattern (log), which brings measurement and truth to the session."""
@@ -43,7 +46,7 @@ def reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[Any,
 
 
 def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]]:
-    """Read a file as :func:`~napari_dipr.io.arrays.load_array` does.
+    """Read a file as :func:`~napari_dipr.io.arrays.load_array` does; what is larger than :data:`LARGE` lazily.
 
     Raises
     ------
@@ -52,7 +55,9 @@ def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]
     """
     from napari_dipr.io.arrays import load_array
 
-    loaded = load_array(str(path))
+    loaded = load_array(str(path), lazy=True)
+    if loaded.array.nbytes <= LARGE:
+        loaded = loaded.computed()
     return [(loaded.array, {"name": Path(str(path)).stem, "metadata": {FILE_TAG: loaded}}, "image")]
 
 

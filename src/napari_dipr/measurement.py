@@ -12,40 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import MeasurementError
+from napari_dipr.geometry import Geometry
 
 SMALLEST = 16
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
 MOST_PHOTONS = 1e18
-# Counts of which none are seen once in a million times: exp(-14).
-SURE = 14
-BRIGHT = 1e4
 Kind = Literal["intensity", "amplitude"]
 ZeroFrequency = Literal["centre", "corner"]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The experiment's geometry, where it is known.
-
-    Attributes
-    ----------
-    wavelength
-        In nanometres.
-    distance
-        Sample to detector, in metres.
-    pixel_size
-        Of the detector, one per axis, in micrometres.
-    """
-
-    wavelength: float
-    distance: float
-    pixel_size: tuple[float, ...]
-
-    def voxel_size(self, grid: Sequence[int]) -> tuple[float, ...]:
-        """Return the object's pixel size ``λz/(Np)`` in nanometres, for a 2-D pattern of ``grid`` pixels."""
-        return tuple(
-            self.wavelength * self.distance / (n * size * 1e-6) for n, size in zip(grid, self.pixel_size, strict=True)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +68,8 @@ class Measurement:
         Parameters
         ----------
         data
-            2-D or 3-D real numbers. Pixels that are NaN, infinite or negative must be masked (see :func:`bad_pixels`).
+            2-D or 3-D real numbers. Pixels that are NaN, infinite or negative must be masked (see
+            :func:`~napari_dipr.preparation.bad.bad_pixels`).
         kind
             Whether they are intensities or amplitudes (their square roots).
         zero_frequency
@@ -170,8 +144,8 @@ class Measurement:
         """Return the mask with zero frequency at the corner."""
         return np.ascontiguousarray(np.fft.ifftshift(self.measured))
 
-    def with_mask(self, measured: ArrayLike) -> "Measurement":
-        """Return the measurement with these pixels, and those masked before, unmeasured."""
+    def with_mask(self, measured: ArrayLike, steps: Sequence[str] = ()) -> "Measurement":
+        """Return the measurement with these pixels, and those masked before, unmeasured; ``steps`` say why."""
         mask = np.asarray(measured) != 0
         if mask.shape != self.grid:
             raise MeasurementError(f"The mask has the shape {mask.shape}, the data {self.grid}. They must be equal.")
@@ -180,8 +154,17 @@ class Measurement:
             raise MeasurementError(
                 "The mask leaves no measured pixel that is not zero. Is its polarity right? True means measured."
             )
-        step = f"masked {int((~mask).sum())} pixels as unmeasured"
-        return self._changed(step, intensities=np.where(mask, self.intensities, 0), measured=mask)
+        steps = steps or (f"masked {int((~mask).sum())} pixels as unmeasured",)
+        return self._changed(*steps, intensities=np.where(mask, self.intensities, 0), measured=mask)
+
+    def without_background(self, level: float) -> "Measurement":
+        """Return the measurement with ``level`` taken off all intensities, and 0 where that is negative."""
+        rest = np.where(self.measured, np.maximum(self.intensities - np.float32(level), 0), np.float32(0))
+        if not rest.any():
+            raise MeasurementError(
+                f"No intensity is above the background of {level:g}: the largest is {self.intensities.max():g}."
+            )
+        return self._changed(f"background of {level:.4g} subtracted", intensities=rest)
 
     def thresholded(self, counts: float) -> "Measurement":
         """Return the measurement with intensities below ``counts`` set to 0 (they stay measured)."""
@@ -192,11 +175,13 @@ class Measurement:
             )
         return self._changed(f"intensities below {counts:g} set to 0", intensities=kept)
 
-    def cropped(self, size: int | Sequence[int], around: Literal["peak", "centre"] = "peak") -> "Measurement":
-        """Return a square or cube of ``size``, whose middle pixel is the brightest one, or the array's centre.
+    def cropped(
+        self, size: int | Sequence[int], around: Literal["peak", "centre"] | tuple[int, ...] = "peak", why: str = ""
+    ) -> "Measurement":
+        """Return a square or cube of ``size``, whose middle pixel is the brightest one, the array's centre, or given.
 
         A crop reaching over the edge, or larger than the pattern, is filled up with unmeasured pixels. Cropping a
-        pattern coarsens the object's pixels; it does not cut the object.
+        pattern coarsens the object's pixels; it does not cut the object. ``why`` says what a given pixel is.
         """
         shape = (int(size),) * len(self.grid) if isinstance(size, SupportsInt) else tuple(size)
         if len(shape) != len(self.grid) or min(shape) < SMALLEST:
@@ -207,22 +192,59 @@ class Measurement:
             raise MeasurementError(
                 f"Cannot crop {self.grid} to {shape}, more than twice as large: most of it would be unmeasured."
             )
-        if around == "peak":
+        if not isinstance(around, str):
+            middle = around
+        elif around == "peak":
             middle = tuple(int(i) for i in np.unravel_index(int(np.argmax(self.intensities)), self.grid))
         else:
             middle = tuple(n // 2 for n in self.grid)
+        name = around if isinstance(around, str) else why or "pixel"
+        if shape == self.grid and middle == tuple(n // 2 for n in self.grid):
+            return self
         starts = [m - n // 2 for m, n in zip(middle, shape, strict=True)]
         inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(starts, shape, self.grid, strict=True))
         there = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, starts, strict=True))
         intensities, measured = np.zeros(shape, np.float32), np.zeros(shape, bool)
         intensities[there], measured[there] = self.intensities[inside], self.measured[inside]
         if not intensities.any():
-            raise MeasurementError(f"All intensities are zero in the {shape} pixels around the {around} at {middle}.")
-        step = f"cropped from {self.grid} to {shape} around the {around} at {middle}"
+            raise MeasurementError(f"All intensities are zero in the {shape} pixels around the {name} at {middle}.")
+        step = f"cropped from {self.grid} to {shape} around the {name} at {middle}"
         return self._changed(step, intensities=intensities, measured=measured)
 
-    def _changed(self, step: str, **changes: Any) -> "Measurement":
-        return replace(self, history=(*self.history, step), **changes)
+    def binned(self, factors: Sequence[int]) -> "Measurement":
+        """Return the measurement with blocks of ``factors`` pixels summed.
+
+        Zero frequency comes to lie in the middle of a block, for an even factor half a pixel off it. A block counts as
+        measured where all of its pixels were; at the array's edge some are not in it. Binning cuts the field of view:
+        the object has to span less than half of the binned array.
+        """
+        if len(factors) != len(self.grid) or min(factors) < 1:
+            raise MeasurementError(f"Cannot bin {self.grid} by {tuple(factors)}: give {len(self.grid)} factors from 1.")
+        shape = tuple(n // b for n, b in zip(self.grid, factors, strict=True))
+        if min(shape) < SMALLEST:
+            raise MeasurementError(
+                f"Binned by {tuple(factors)}, {self.grid} pixels are {shape}; each side must have {SMALLEST}. Bin less."
+            )
+        intensities: Any = self.intensities.astype(np.float64)
+        measured: Any = self.measured
+        for axis, (n, b, m) in enumerate(zip(self.grid, factors, shape, strict=True)):
+            start = n // 2 - b // 2 - b * (m // 2)
+            index = start + np.arange(m * b)
+            inside = (index >= 0) & (index < n)
+            apart = (*intensities.shape[:axis], m, b, *intensities.shape[axis + 1 :])
+            along = [-1 if a == axis else 1 for a in range(len(shape))]
+            index = index.clip(0, n - 1)
+            intensities = (intensities.take(index, axis) * inside.reshape(along)).reshape(apart).sum(axis + 1)
+            measured = (measured.take(index, axis) & inside.reshape(along)).reshape(apart).all(axis + 1)
+        if not intensities[measured].any():
+            raise MeasurementError(f"Binned by {tuple(factors)}, no block is left of which all pixels were measured.")
+        step = f"binned by {tuple(factors)} from {self.grid} to {shape}"
+        geometry = None if self.geometry is None else self.geometry.binned(tuple(factors))
+        kept = np.where(measured, intensities, 0).astype(np.float32)
+        return self._changed(step, intensities=kept, measured=measured, geometry=geometry)
+
+    def _changed(self, *steps: str, **changes: Any) -> "Measurement":
+        return replace(self, history=(*self.history, *steps), **changes)
 
 
 def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
@@ -236,58 +258,6 @@ def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
     cornered = np.fft.fftshift(values)
     corner = cornered[tuple(slice(n // 2 - max(n // 8, 1), n // 2 + max(n // 8, 1) + 1) for n in values.shape)]
     return "corner" if corner.sum() > middle.sum() else "centre"
-
-
-def bad_pixels(data: ArrayLike) -> dict[str, NDArray[np.bool_]]:
-    """Find pixels that should not count, by reason: ``NaN or infinite``, ``negative``, ``saturated``.
-
-    Saturated are pixels at an integer type's largest value, or three and more that share the largest value where fewer
-    have the next one: saturation piles up at the top, while counts thin out towards it.
-    """
-    array = np.asarray(data)
-    finite = np.isfinite(array)
-    found = {"NaN or infinite": ~finite, "negative": np.where(finite, array, 0) < 0}
-    top = array[finite].max() if finite.any() else 0
-    at_top = finite & (array == top)
-    is_limit = array.dtype.kind in "ui" and top == np.iinfo(array.dtype).max
-    if top > 0 and (is_limit or at_top.sum() >= 3):
-        below = array[finite & (array > 0) & (array < top)]
-        is_pile = below.size > 0 and (below == below.max()).sum() < at_top.sum()
-        if is_limit or is_pile:
-            found["saturated"] = at_top
-    return {reason: mask for reason, mask in found.items() if mask.any()}
-
-
-def suspicious_pixels(measurement: Measurement) -> dict[str, NDArray[np.bool_]]:
-    """Find measured pixels that are likely to be the detector's, by reason: ``saturated``, ``gap``, ``dead``, ``hot``.
-
-    Speckles are two pixels wide and more, so that one pixel does not differ from its neighbours by an order: *hot* is
-    ten times as bright as the brightest of them, with :data:`SURE` counts or more; *dead* is 0 where their median is
-    :data:`BRIGHT` counts or more: zeros of the field itself are points, and are seldom met so exactly. The smallest
-    intensity above 0 is taken as one count. *Gaps* are rows or columns of zeros beside such in which most pixels count.
-    """
-    from scipy import ndimage
-
-    y, measured = measurement.intensities, measurement.measured
-    count = float(y[y > 0].min())
-    around = np.ones((3,) * y.ndim, bool)
-    around[(1,) * y.ndim] = False
-    median = ndimage.median_filter(y, footprint=around, mode="nearest")
-    brightest = ndimage.maximum_filter(y, footprint=around, mode="nearest")
-    found = {name: mask for name, mask in bad_pixels(y).items() if name == "saturated"}
-    gap = np.zeros(y.shape, bool)
-    for axis in range(y.ndim):
-        share = (y > 0).mean(tuple(a for a in range(y.ndim) if a != axis))
-        pieces, number = ndimage.label(share == 0)
-        for piece in range(1, number + 1):
-            where = np.nonzero(pieces == piece)[0]
-            beside = [share[i] for i in (where[0] - 1, where[-1] + 1) if 0 <= i < len(share)]
-            if len(beside) == 2 and min(beside) > 0.5:
-                np.moveaxis(gap, axis, 0)[where] = True
-    found["gap"] = gap
-    found["dead"] = (y == 0) & (median >= BRIGHT * count) & ~gap
-    found["hot"] = (y > 10 * brightest) & (y >= SURE * count)
-    return {reason: mask & measured for reason, mask in found.items() if (mask & measured).any()}
 
 
 def simulate(
@@ -331,30 +301,51 @@ def simulate(
         )
     if not 2 <= oversampling <= 16:
         raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
+    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
+    truth = np.zeros(grid, np.complex64)
+    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
+    history = f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"
+    return diffracted(truth, history, photons=photons, seed=seed, name=name)
+
+
+def diffracted(
+    x: NDArray[np.complexfloating], step: str, *, photons: float | None = None, seed: int = 0, **known: Any
+) -> tuple[Measurement, NDArray[np.complex64]]:
+    """Make a measurement from an object on its whole grid: transform it, and add photon noise where asked.
+
+    Parameters
+    ----------
+    x
+        ``[*grid]``, in the middle.
+    step
+        Where it comes from, for the history.
+    photons, seed
+        As in :func:`simulate`.
+    **known
+        The measurement's other attributes.
+
+    Returns
+    -------
+    measurement, truth : tuple
+        The truth is the object, scaled to the photons.
+
+    Raises
+    ------
+    MeasurementError
+        If the number of photons is out of range, or the pattern cannot be a measurement.
+    """
     if photons is not None and not 0 < photons <= MOST_PHOTONS:
         raise MeasurementError(
             f"The number of photons is {photons:g}; it must be above 0 and at most {MOST_PHOTONS:g}."
         )
-    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
-    truth = np.zeros(grid, np.complex64)
-    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
-    intensities = np.abs(np.fft.fftshift(np.fft.fftn(truth.astype(np.complex128)))) ** 2
-    history = [f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"]
-    photons_per_unit = None
+    intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
+    history = [step]
+    scale = 1.0
     if photons is not None:
         # Intensities become counts, and the truth keeps its scale to them.
         scale = photons / intensities.sum()
         intensities = np.random.default_rng(seed).poisson(intensities * scale).astype(np.float64)
-        truth *= np.float32(np.sqrt(scale))
-        photons_per_unit = 1.0
+        known["photons_per_unit"] = 1.0
         history.append(f"Poisson noise of {photons:g} photons in all, seed {seed}")
-    return (
-        Measurement.of(
-            intensities,
-            zero_frequency="centre",
-            name=name,
-            photons_per_unit=photons_per_unit,
-            history=tuple(history),
-        ),
-        truth,
-    )
+    measurement = Measurement.of(intensities, zero_frequency="centre", history=tuple(history), **known)
+    return measurement, (x * np.sqrt(scale)).astype(np.complex64)

@@ -1,6 +1,7 @@
 """Every format, from a file that another library wrote."""
 
 import os
+import struct
 from pathlib import Path
 
 import fabio
@@ -21,6 +22,7 @@ MEASURED = os.environ.get("NAPARI_DIPR_DATA")
 
 
 def hdf5(path, **datasets):
+    path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, data in datasets.items():
             file[name.replace("__", "/")] = data
@@ -94,7 +96,7 @@ def test_nexus_files_are_known_by_their_paths_and_units(tmp_path, key):
     assert volume.grid == (18, 24, 32)
     assert not volume.measured[:, 0, 1].any()
     assert int((~volume.measured).sum()) == 18
-    assert volume.geometry is None  # what lies between the frames is not told
+    assert volume.geometry.voxel_size(volume.grid) is None  # what lies between the frames is not told
     np.testing.assert_array_equal(frame.intensities[1:], COUNTS[2, 1:])
     assert frame.geometry.wavelength == pytest.approx(0.124)
     assert (frame.geometry.distance, frame.geometry.pixel_size) == (1.5, pytest.approx((75, 75)))
@@ -165,6 +167,129 @@ def test_detectors_files_are_read(tmp_path, ending, image):
     np.testing.assert_array_equal(load_array(path).array, COUNTS[0])
     with pytest.raises(FileError, match="frames 0 to 0; 3 is not"):
         load_array(path, frame=3)
+
+
+def marccd(path, frame, order="<"):
+    """Write a frame as MarCCD has it: TIFF's head, 3072 bytes of Mar's own header from byte 1024, pixels at 4096."""
+    rows, columns = frame.shape
+    tags = [
+        (256, 4, columns), (257, 4, rows), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 4096), (274, 3, 1),
+        (277, 3, 1), (278, 4, rows), (279, 4, 2 * rows * columns),
+    ]  # fmt: skip
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    for tag, kind, value in tags:
+        head += struct.pack(f"{order}HHIHH" if kind == 3 else f"{order}HHII", tag, kind, 1, value, *[0] * (kind == 3))
+    head += struct.pack(f"{order}I", 0)
+    own = bytearray(3072)
+    struct.pack_into(f"{order}I16s", own, 0, 2, b"MMX")  # kind of header, its name
+    struct.pack_into(f"{order}II", own, 28, 1234 if order == "<" else 4321, 3072)  # order of the pixels, header's size
+    struct.pack_into(f"{order}III", own, 80, columns, rows, 2)  # after 20 numbers: sides, bytes a pixel
+    path.write_bytes(head.ljust(1024, b"\0") + own + frame.astype(f"{order}u2").tobytes())
+
+
+@pytest.mark.parametrize("ending", ["mccd", "marccd"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_marccd_frames_are_read(tmp_path, ending, order):
+    path = tmp_path / f"frame.{ending}"
+    counts = np.random.default_rng(1).integers(0, 2**16, (24, 32)).astype(np.uint16)
+    marccd(path, counts, order)
+    own, published = path.read_bytes()[1024:4096], fabio.marccdimage
+    header = published.interpret_header(own, order + published.HEADER_FORMAT, published.HEADER_NAMES)
+    assert (header["nfast"], header["nslow"], header["depth"]) == (32, 24, 2)
+    loaded = load_array(path)
+    np.testing.assert_array_equal(loaded.array, counts)
+    np.testing.assert_array_equal(load_array(path, frame=0, region="3:9, 20:").array, counts[3:9, 20:])
+    assert loaded.array.dtype.kind == "u"
+
+
+def nexus(path, default="entry", data="detector"):
+    """Write a file whose default attributes lead to what its entry's data group calls its signal."""
+    with h5py.File(path, "w") as file:
+        file.attrs["default"] = default
+        file["entry/data/detector"], file["entry/larger"] = COUNTS[:3], np.zeros((40, 50, 60))
+        file["entry/curve"] = np.arange(9.0)
+        file["entry"].attrs["default"], file["entry/data"].attrs["signal"] = "data", data
+    return path
+
+
+def test_nexus_default_attributes_lead(tmp_path):
+    loaded = load_array(nexus(tmp_path / "scan.nxs"))
+    np.testing.assert_array_equal(loaded.array, COUNTS[:3])
+    assert loaded.notes[0] == "took 'entry/data/detector', (3, 24, 32), the file's default"
+    for name, options in (("round", {"default": "."}), ("gone", {"data": "gone"}), ("curve", {"data": "../curve"})):
+        assert load_array(nexus(tmp_path / f"{name}.nxs", **options)).source["key"] == "entry/larger"
+    with h5py.File(tmp_path / "scan.nxs", "a") as file:
+        del file.attrs["default"]  # an entry's own will do
+    assert load_array(tmp_path / "scan.nxs").source["key"] == "entry/data/detector"
+    with h5py.File(tmp_path / "scan.nxs", "a") as file:
+        file["entry/data"].attrs["signal"] = 1  # as before NeXus named them
+    assert load_array(tmp_path / "scan.nxs").source["key"] == "entry/larger"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "entry_0000/measurement/data",
+        "entry_0000/ESRF-ID01/mpx1x4/data",
+        "7.1/measurement/eiger2M",
+        "entry/instrument/detector/data",
+    ],
+)
+def test_what_beamlines_write_is_found_by_its_path(tmp_path, key):
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file[key] = COUNTS
+        file["processed/larger"] = np.zeros((40, 50, 60))
+        if "measurement" in key:
+            file[key.rpartition("/")[0] + "/spectra"] = np.zeros((18, 99))
+    loaded = load_array(path)
+    np.testing.assert_array_equal(loaded.array, COUNTS)
+    who = "NeXus" if key.startswith("entry/") else "the ESRF"
+    assert f"took '{key}', (18, 24, 32), where {who} has its data" in loaded.notes[0]
+
+
+def test_a_scan_of_bliss_is_read_through_its_links(tmp_path):
+    visit = tmp_path / "visit"
+    visit.mkdir()
+    hdf5(visit / "scan0001" / "lima.h5", entry_0000__measurement__data=COUNTS[:9])
+    hdf5(visit / "scan0001" / "more.h5", entry_0000__measurement__data=COUNTS[9:])
+    with h5py.File(visit / "sample.h5", "w") as file:
+        layout = h5py.VirtualLayout(COUNTS.shape, COUNTS.dtype)
+        for name, part in (("lima", np.s_[:9]), ("more", np.s_[9:])):
+            source = h5py.VirtualSource(f"scan0001/{name}.h5", "entry_0000/measurement/data", COUNTS[part].shape)
+            layout[part] = source
+        file.create_group("1.1/instrument/eiger").create_virtual_dataset("data", layout)
+        file["1.1/measurement/eiger"] = h5py.SoftLink("/1.1/instrument/eiger/data")
+        file["1.1/measurement/diode"] = np.arange(18.0)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["sample_1.1"] = h5py.ExternalLink("visit/sample.h5", "/1.1")
+    for name, key in (("visit/sample", "1.1/measurement/eiger"), ("all", "sample_1.1/measurement/eiger")):
+        loaded = load_array(tmp_path / f"{name}.h5", region="8:11, :, 3:20")
+        assert loaded.source["key"] == key
+        np.testing.assert_array_equal(loaded.array, COUNTS[8:11, :, 3:20])
+    (visit / "scan0001" / "more.h5").unlink()
+    with pytest.raises(FileError, match="missing"):
+        load_array(tmp_path / "all.h5")
+
+
+@pytest.mark.parametrize("way", ["through a soft link", "through another file", "round in a circle"])
+def test_links_that_lead_outside_by_a_detour_are_refused_too(tmp_path, way):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    hdf5(tmp_path / "outside.h5", data=COUNTS)
+    with h5py.File(folder / "other.h5", "w") as file:
+        file["data"] = h5py.ExternalLink("../outside.h5", "/data")
+    with h5py.File(folder / "inside.h5", "w") as file:
+        if way == "through a soft link":
+            file["away"] = h5py.ExternalLink("../outside.h5", "/")
+            file["short"] = h5py.SoftLink("/away")
+            file["entry/data/data"] = h5py.SoftLink("/short/data")
+        elif way == "through another file":
+            file["entry/data/data"] = h5py.ExternalLink("other.h5", "/data")
+        else:
+            file["entry/data/data"] = h5py.SoftLink("/entry/data/data")
+    with pytest.raises(FileError, match="more than 16 links" if "circle" in way else "outside of its folder"):
+        load_array(folder / "inside.h5")
 
 
 def test_the_frames_of_an_edf_are_a_stack(tmp_path):

@@ -1,7 +1,7 @@
 """Mutated files of every format: 2 000 in all, or as many as ``NAPARI_DIPR_MUTATIONS`` says.
 
-Each must be read, or be refused by one FileError, within SECONDS and MEMORY; in a process that may die, which is
-``python tests/io/test_fuzz.py ENDING COUNT SEED``.
+Each must be read (all of it, a region, or lazily) or listed, or be refused by one FileError, within SECONDS and MEMORY;
+in a process that may die, which is ``python tests/io/test_fuzz.py ENDING COUNT SEED``.
 """
 
 import os
@@ -17,6 +17,7 @@ import pytest
 
 from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import load_array
+from napari_dipr.io.listing import listing
 from napari_dipr.io.record import READABLE, Record, read_record, write_record
 
 SECONDS, MEMORY = 5, 4 << 30
@@ -83,7 +84,8 @@ def cbf(path: Path) -> None:
 
 def result(path: Path) -> None:
     """Write all that a result can hold."""
-    from napari_dipr.measurement import Geometry, Measurement
+    from napari_dipr.geometry import Geometry
+    from napari_dipr.measurement import Measurement
 
     counts = COUNTS[0, :, :16]
     geometry = Geometry(wavelength=0.1, distance=1.0, pixel_size=(55.0, 55.0))
@@ -94,7 +96,33 @@ def result(path: Path) -> None:
     )
 
 
-VALID: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (tif, npy, npz, h5, cxi, mat, mrc, edf, cbf)}
+def mccd(path: Path) -> None:
+    import struct
+
+    long, short = "<HHII", "<HHIHxx"
+    tags = [(long, 256, 4, 20), (long, 257, 4, 16), (short, 258, 3, 16), (short, 259, 3, 1), (short, 262, 3, 1)]
+    tags += [(long, 273, 4, 4096), (long, 278, 4, 16), (long, 279, 4, 640)]
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
+    head += b"".join(struct.pack(form, tag, kind, 1, value) for form, tag, kind, value in tags)
+    path.write_bytes(head.ljust(4096, b"\0") + COUNTS[0].astype("<u2").tobytes())
+
+
+KINDS = (tif, npy, npz, h5, cxi, mat, mrc, edf, cbf, mccd)
+VALID: dict[str, Callable[[Path], None]] = {f.__name__: f for f in KINDS}
+
+
+def lazily(path: Path) -> None:
+    array = load_array(path, lazy=True).array
+    if array.nbytes < 10**8:  # what its header says
+        np.asarray(array)
+
+
+WAYS: tuple[Callable[[Path], object], ...] = (
+    load_array,
+    lambda path: load_array(path, region=":2, 3:"),
+    lazily,
+    listing,
+)
 RESULTS = {f"result{ending}": result for ending in READABLE}
 
 
@@ -133,7 +161,7 @@ def main(ending: str, count: int, seed: int) -> None:
             print(f"{ending} {seed} {number}", flush=True)  # noqa: T201
             signal.alarm(SECONDS)
             try:
-                read_record(path) if ending in RESULTS else load_array(path)
+                read_record(path) if ending in RESULTS else WAYS[number % len(WAYS)](path)
             except FileError:
                 refused += 1
             signal.alarm(0)

@@ -83,7 +83,7 @@ def test_what_was_not_said_is_guessed_and_told(tmp_path):
 def test_amplitudes_are_squared(tmp_path):
     measurement = read(saved(tmp_path, ".npy", pattern()), kind="amplitude")
     np.testing.assert_allclose(measurement.intensities, pattern() ** 2)
-    assert measurement.source["kind"] == "amplitude"
+    assert measurement.source["preparation"] == {"kind": "amplitude"}
 
 
 @pytest.mark.parametrize("ending", [".npz", ".h5"])
@@ -181,9 +181,7 @@ def test_colour_pictures_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.where(pattern() > 900, np.nan, pattern()), "NaN, infinite or negative"),
-        (np.where(pattern() > 900, np.inf, pattern()), "NaN, infinite or negative"),
-        (pattern() - 2, "NaN, infinite or negative"),
+        (np.log(pattern() / 1e9), "1280 of 1280 pixels are negative.*logarithm"),
         (np.zeros((32, 32)), "zero"),
         (np.ones(300), "2 or 3 dimensions"),
         (np.ones((16, 16, 16, 16)), "2 or 3 dimensions"),
@@ -196,12 +194,17 @@ def test_data_that_are_no_measurement_are_refused(tmp_path, array, words):
         read(saved(tmp_path, ".npy", array))
 
 
-def test_bad_pixels_can_be_looked_at_before_and_masked(tmp_path):
-    array = np.where(pattern() > 900, np.nan, pattern())
-    path = saved(tmp_path, ".npy", array)
-    assert np.isnan(load_array(path).array).any()
-    measurement = read(path, mask=np.isfinite(array))
-    np.testing.assert_array_equal(measurement.measured, np.isfinite(array))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1])
+def test_bad_pixels_are_left_out_and_that_is_told_or_refused(tmp_path, value):
+    good = pattern() < 900
+    path = saved(tmp_path, ".npy", np.where(good, pattern(), value))
+    measurement = read(path)
+    np.testing.assert_array_equal(measurement.measured, good)
+    reason = "negative" if value == -1 else "NaN"
+    assert f"left out {(~good).sum()} pixels: {reason}" in measurement.history
+    with pytest.raises(MeasurementError, match="NaN, infinite or negative"):
+        read(path, leave_out=())
+    np.testing.assert_array_equal(read(path, leave_out=(), mask=good).measured, good)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

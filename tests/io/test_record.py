@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_dipr.errors import DiprError, FileError, MeasurementError
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import load_mask, read
 from napari_dipr.io.record import FORMATS, READABLE, Record, ending_of, files_of, read_record, write_record
-from napari_dipr.measurement import Geometry, Measurement
+from napari_dipr.measurement import Measurement
 
 SHAPES = [(20, 34), (16, 18, 20)]
 EXACT = (".cxi", ".npz")

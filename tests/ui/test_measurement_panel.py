@@ -37,7 +37,7 @@ def test_a_layer_becomes_the_measurement_it_is_said_to_be(panel, use, kind, wher
     values = pattern() if kind == "intensity" else np.sqrt(pattern())
     layer = panel.session.viewer.add_image(values if where == "centre" else np.fft.ifftshift(values), name="mine")
     panel.layer.value = layer
-    panel.kind.value, panel.zero_frequency.value = kind, where
+    panel.prepare.kind.value, panel.prepare.zero_frequency.value = kind, where
     measurement = use()
     np.testing.assert_allclose(measurement.intensities, pattern(), rtol=1e-5)
     assert measurement.name == "mine"
@@ -62,7 +62,8 @@ def test_bad_pixels_are_left_out_when_asked_and_refused_when_not(panel, use, idl
     measurement = use()
     assert (~measurement.measured).sum() == 2
     assert panel.session.canvas.find("mask").data.sum() == 2
-    panel.leave_out.value = False
+    for reason in panel.prepare.leave_out.values():
+        reason.value = False
     use(succeeds=False)
     idle(lambda: any("2 pixels are NaN" in message for message in told.messages()))
     assert panel.session.measurement is measurement
@@ -86,7 +87,7 @@ def test_a_file_with_frames_threshold_and_crop(panel, use, idle, tmp_path):
     idle(lambda: "2 × 80 × 90" in panel.found.text())
     panel.frame.value = 1
     idle(lambda: panel.found.text().startswith("scan.tif: 80 × 90"))
-    panel.threshold.value, panel.crop.value = 4, 64
+    panel.prepare.threshold.value, panel.prepare.crop.value = 4, "64"
     measurement = use()
     assert measurement.grid == (64, 64)
     assert measurement.intensities[32, 32] == 500
@@ -100,7 +101,7 @@ def test_a_mask_file_says_what_was_measured(panel, use, tmp_path):
     measured = np.ones((72, 72), bool)
     measured[:9] = False
     np.save(tmp_path / "mask.npy", measured)
-    panel.mask_file.value = str(tmp_path / "mask.npy")
+    panel.prepare.mask.value = str(tmp_path / "mask.npy")
     np.testing.assert_array_equal(use().measured, measured)
 
 
@@ -153,7 +154,7 @@ def test_a_frame_that_was_not_read_is_not_used(panel, idle, told, tmp_path):
 def test_a_mask_file_of_another_size_is_refused_in_words(panel, idle, told, tmp_path):
     panel.layer.value = panel.session.viewer.add_image(pattern(), name="mine")
     np.save(tmp_path / "mask.npy", np.ones((30, 30), bool))
-    panel.mask_file.value = str(tmp_path / "mask.npy")
+    panel.prepare.mask.value = str(tmp_path / "mask.npy")
     panel.use_button.click()
     idle(lambda: any("(30, 30)" in message and "(72, 72)" in message for message in told.messages()))
 

@@ -1,20 +1,31 @@
-"""Numbers out of files, without asking yet what they mean: TIFF and NumPy's here, the others by their own readers."""
+"""Numbers out of files, without asking yet what they mean; each format has its own reader."""
 
+import contextlib
 import hashlib
-import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from napari_dipr.errors import DiprError, FileError
-from napari_dipr.io.content import NUMERIC, Content, check_frame, choose, framed, no_key
-from napari_dipr.io.hdf5 import read_hdf5
-from napari_dipr.io.instruments import read_detector, read_mat, read_mrc
-from napari_dipr.measurement import Geometry
+from napari_dipr.geometry import Geometry
+from napari_dipr.io.content import Content, Reader, check_frame, refuse_too_large
+from napari_dipr.io.hdf5 import open_hdf5
+from napari_dipr.io.instruments import open_detector, open_mat, open_mrc
+from napari_dipr.io.pictures import open_folder, open_npy, open_npz, open_tiff, pages
+from napari_dipr.io.region import Index, Region, cut, taken
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys((".tif", ".tiff"), open_tiff),
+    ".npy": open_npy,
+    ".npz": open_npz,
+    **dict.fromkeys((".h5", ".hdf5", ".cxi", ".nxs", ".nx"), open_hdf5),
+    ".mat": open_mat,
+    **dict.fromkeys((".mrc", ".map", ".rec"), open_mrc),
+    **dict.fromkeys((".edf", ".cbf", ".mccd", ".marccd"), open_detector),
+}
 
 
 class Loaded(NamedTuple):
@@ -23,36 +34,100 @@ class Loaded(NamedTuple):
     Attributes
     ----------
     array
-        Numbers of any type, bad pixels included.
+        NumPy array of any numbers, bad pixels included; a dask array where it was opened lazily.
     source
-        For the provenance: file name, path, key, frame and the file's SHA-256; plain JSON types.
+        For the provenance: file name, path, key, the whole array's shape, frame, region and, unless the array was
+        opened lazily, the file's SHA-256; plain JSON types.
     notes
         What was chosen where the caller did not, in words.
-    measured, geometry
-        What the file says of bad pixels and of the experiment, see :class:`~napari_dipr.io.content.Content`.
+    measured
+        Where the file says that pixels are good, see :class:`~napari_dipr.io.content.Content`; None where it says
+        nothing, and of a lazily opened array.
+    geometry
+        As the file tells it, of its own pixels and frames; None where it does not.
     """
 
-    array: NDArray[Any]
+    array: Any
     source: dict[str, Any]
     notes: tuple[str, ...]
     measured: NDArray[np.bool_] | None = None
     geometry: Geometry | None = None
 
+    @property
+    def is_lazy(self) -> bool:
+        """Whether the array's numbers are still in the file."""
+        return not isinstance(self.array, np.ndarray)
 
-def load_array(path: str | Path, *, key: str | None = None, frame: int | None = None, prefer: str = "data") -> Loaded:
-    """Load an array from a file, or a stack from a folder of TIFF files.
+    def computed(self) -> "Loaded":
+        """Return what the source says of a lazily opened file (its key, frame and region), loaded; else itself.
+
+        Raises
+        ------
+        FileError
+            As of :func:`load_array`.
+        """
+        if not self.is_lazy:
+            return self
+        source = self.source
+        loaded = load_array(source["path"], key=source["key"], frame=source["frame"], region=source["region"])
+        notes = dict.fromkeys((*self.notes, *loaded.notes))
+        return loaded._replace(notes=tuple(notes))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Rows and columns, and frames before them, from one that was loaded to the next: 1 where none is left out."""
+        if self.source.get("region") is None:
+            return (1, 1)
+        return tuple(axis.step for axis in self._index() if isinstance(axis, slice))[-3:]
+
+    def cut(self, field: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+        """Return of a mask or another field what the region takes of the array, which lies at ``origin`` in it.
+
+        A field that does not cover the whole array, or its frames, comes back as it is.
+        """
+        if self.source.get("region") is None:
+            return field
+        shape, index = tuple(self.source["shape"]), self._index()
+        if field.ndim == 2:
+            rows, columns = (slice(at, at + n) for at, n in zip(origin, shape[-2:], strict=False))
+            field = part if (part := field[rows, columns]).shape == shape[-2:] else field
+        return cut(field, shape, index)
+
+    def _index(self) -> Index:
+        source = self.source
+        return _index(tuple(source["shape"]), source["frame"], Region.parse(source["region"]), source["file"])
+
+
+def load_array(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    frame: int | None = None,
+    region: Region | str | None = None,
+    prefer: str = "data",
+    lazy: bool = False,
+) -> Loaded:
+    """Load an array, or a part of one, from a file, or from a folder of TIFF files.
+
+    No more than the frame and the region are read, save that compressed pages and blocks are read whole, and NPZ files
+    and MATLAB files before 7.3 are decompressed array by array.
 
     Parameters
     ----------
     path
         A file, whose ending says what it is; or a folder, whose TIFF files are frames in the order of their numbers.
     key
-        The array's name in an NPZ or MAT file, the dataset's path in an HDF5 file. None takes what CXI and NeXus have
-        for data, else the largest 2-D or 3-D one.
+        The array's name in an NPZ or MAT file, the dataset's path in an HDF5 file. None takes the default that NeXus
+        names, what CXI, NeXus, Lima and BLISS have for data, else the largest 2-D or 3-D one.
     frame
         One frame of a stack: index along the first axis, from 0. None takes all of it.
+    region
+        The part that is wanted, as ``"10:150, :, 30:286"``; of the frame where one is given.
     prefer
         Name that wins among arrays of one size where no key is given.
+    lazy
+        Leave the numbers in the file and give a dask array, where the format is read in parts. The file's SHA-256
+        and its own mask come with :meth:`Loaded.computed`.
 
     Returns
     -------
@@ -62,29 +137,101 @@ def load_array(path: str | Path, *, key: str | None = None, frame: int | None = 
     Raises
     ------
     FileError
-        If the file is missing, damaged, of another kind, or does not have that key or frame.
+        If the file is missing, damaged, of another kind, does not have that key, frame or region, or if that does not
+        fit into memory.
     """
     path = Path(path)
+    region = Region.parse(region) if isinstance(region, str) else region
+    with opened(path, key, prefer) as content:
+        shape = tuple(int(n) for n in content.shape)
+        what = path.name if content.key is None else f"{content.key!r} in {path.name}"
+        if frame is not None and content.is_frame:
+            shape = (1, *shape)
+        whole = _index(shape, frame, region, what)
+        index = whole[len(shape) - len(content.shape) :]
+        notes = content.notes
+        if region is not None:
+            notes = (*notes, f"took the region {region} of {shape if frame is None else (*shape[1:],)}")
+        source = {"file": path.name, "path": str(path), "key": content.key, "shape": list(shape), "frame": frame}
+        source["region"] = None if region is None else str(region)
+        if lazy and content.in_parts:
+            return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)
+        refuse_too_large(taken(content.shape, index), content.dtype, what)
+        array = _take(content, index, what)
+        measured, told = content.measured(index)
+        source["sha256"] = _digest(pages(path) if path.is_dir() else [path])
+        return Loaded(array, source, (*notes, *told), measured, content.geometry)
+
+
+@contextlib.contextmanager
+def opened(path: Path, key: str | None = None, prefer: str = "data") -> Iterator[Content]:
+    """Open the file with the reader of its ending; what goes wrong meanwhile is a FileError that names the file."""
     if not path.exists():
         raise FileError(f"There is no file {path}.")
-    reader = _folder if path.is_dir() else READERS.get(path.suffix.lower())
+    reader = open_folder if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         ending = f"has the ending {path.suffix!r}" if path.suffix else "has no ending"
         raise FileError(f"{path.name} {ending}, which is not read. These are: {', '.join(sorted(READERS))}.")
-    if key is not None and reader not in (_npz, read_hdf5, read_mat):
+    if key is not None and reader not in (open_npz, open_hdf5, open_mat):
         raise FileError(f"{path.name} holds one array and has no keys: leave out {key!r}.")
+    with naming(path), reader(path, key, prefer) as content:
+        yield content
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes its decoder raise into a FileError that names the file."""
     try:
-        content = reader(path, key, frame, prefer)
-        digest = _digest([path] if path.is_file() else _pages(path))
+        yield
     except DiprError:
         raise
     except MemoryError as error:
-        raise FileError(f"{path.name} does not fit into memory. Choose one frame, or crop it first.") from error
+        raise FileError(f"{path.name} does not fit into memory. Choose a frame or a region of it.") from error
     except Exception as error:  # of a damaged file, decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise FileError(f"{path.name} cannot be read as {path.suffix[1:].upper()}: {reason}") from error
-    source = {"file": path.name, "path": str(path), "key": content.key, "frame": frame, "sha256": digest}
-    return Loaded(content.array, source, content.notes, content.measured, content.geometry)
+
+
+def _index(shape: tuple[int, ...], frame: int | None, region: Region | None, what: str) -> Index:
+    whole = Region(()) if region is None else region
+    if frame is None:
+        return whole.index(shape, what)
+    check_frame(frame, shape, what)
+    return (frame, *whole.index(shape[1:], f"frame {frame} of {what}"))
+
+
+class _Closed:
+    """An array in a file that is opened anew for every part of it, so that no file stays open."""
+
+    def __init__(self, path: Path, content: Content) -> None:
+        self.path, self.key = path.absolute(), content.key
+        self.shape, self.dtype, self.ndim = content.shape, content.dtype, len(content.shape)
+
+    def __getitem__(self, asked: Any) -> NDArray[Any]:
+        axes = asked if isinstance(asked, tuple) else (asked,)
+        index = tuple(
+            slice(*axis.indices(n)) if isinstance(axis, slice) else int(axis)
+            for axis, n in zip(axes, self.shape, strict=True)
+        )
+        with opened(self.path, self.key) as content:
+            return _take(content, index, self.path.name)
+
+
+def _take(content: Content, index: Index, what: str) -> NDArray[Any]:
+    array, shape = content.take(index), taken(content.shape, index)
+    if array.shape != shape:  # of a file whose frames are not as its header says
+        raise FileError(f"{what} was to give {shape}, and gave {array.shape}: it is damaged, or its frames differ.")
+    return array
+
+
+def _lazy(path: Path, content: Content) -> Any:
+    import dask.array as da
+
+    # A chunk is a frame, as napari shows it; of pictures beyond dask's limit a part.
+    ndim = len(content.shape)
+    chunks = (1,) * (ndim - 2) + ("auto",) * min(ndim, 2)
+    meta = np.empty((0,) * ndim, content.dtype)
+    return da.from_array(_Closed(path, content), chunks, name=False, fancy=False, meta=meta)
 
 
 def _digest(paths: list[Path]) -> str:
@@ -93,102 +240,3 @@ def _digest(paths: list[Path]) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: total)
     return total.hexdigest()
-
-
-def _pages(folder: Path) -> list[Path]:
-    """Return the TIFF files of a folder in the order of the numbers in their names."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in (".tif", ".tiff")]
-    parts = {path: re.split(r"(\d+)", path.stem) for path in found}
-    return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in parts[path]])
-
-
-def _folder(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
-    pages = _pages(path)
-    if not pages:
-        raise FileError(f"{path} is a folder without TIFF files. Give one with a stack, or a file.")
-    if frame is not None:
-        check_frame(frame, (len(pages), 0, 0), path.name)
-        return Content(tifffile.imread(pages[frame]))
-    frames = [tifffile.imread(page) for page in pages]
-    odd = [page.name for page, one in zip(pages, frames, strict=True) if one.shape != frames[0].shape or one.ndim != 2]
-    if odd:
-        raise FileError(f"{odd[0]} is no frame like {pages[0].name}, {frames[0].shape}: all must be 2-D and equal.")
-    return Content(np.stack(frames), notes=(f"took {len(pages)} TIFF files, {pages[0].name} to {pages[-1].name}",))
-
-
-def _tiff(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        if series.keyframe.photometric.name in ("RGB", "PALETTE", "YCBCR", "CIELAB") or "S" in series.axes:
-            raise FileError(f"{path.name} is a colour picture ({series.axes}, {series.shape}). Make it grey first.")
-        notes = () if len(file.series) == 1 else (f"took the first of {len(file.series)} images, {series.shape}",)
-        # One page of many spares reading the rest; where pages are not frames (ImageJ's large stacks), all is read.
-        if frame is not None and series.ndim == 3 and len(series.pages) == len(series):
-            check_frame(frame, series.shape, path.name)
-            page = series.pages[frame]
-            if page is not None:
-                return Content(page.asarray(), notes=notes)
-        return Content(framed(series.asarray(), frame, path.name), notes=notes)
-
-
-def _npy(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
-    _refuse_objects(path, path.name)
-    array = np.load(path, allow_pickle=False, mmap_mode="r")
-    return Content(np.array(framed(_numeric(array, path.name), frame, path.name)))
-
-
-def _npz(path: Path, key: str | None, frame: int | None, prefer: str) -> Content:
-    with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        if key is not None and key not in names:
-            raise FileError(no_key(path, key, names))
-        notes: tuple[str, ...] = ()
-        if key is None:
-            shapes = {name: array.shape for name in names if (array := _if_numeric(archive, name)) is not None}
-            key, notes = choose(path, shapes, prefer)
-        array = _if_numeric(archive, key)
-        if array is None:
-            raise FileError(f"{key!r} in {path.name} holds Python objects or text, not numbers. They are never loaded.")
-        what = f"{key!r} in {path.name}"
-        # Of our own results (io/npz.py).
-        good = _if_numeric(archive, "measured") if key == "intensities" and "measured" in names else None
-        measured = None if good is None or good.shape != array.shape else framed(good != 0, frame, what)
-        return Content(framed(array, frame, what), key, notes, measured)
-
-
-_Reader = Callable[[Path, str | None, int | None, str], Content]
-READERS: dict[str, _Reader] = {
-    ".tif": _tiff,
-    ".tiff": _tiff,
-    ".npy": _npy,
-    ".npz": _npz,
-    **dict.fromkeys((".h5", ".hdf5", ".cxi", ".nxs", ".nx"), read_hdf5),
-    ".mat": read_mat,
-    **dict.fromkeys((".mrc", ".map", ".rec"), read_mrc),
-    **dict.fromkeys((".edf", ".cbf"), read_detector),
-}
-
-
-def _if_numeric(archive: Any, name: str) -> NDArray[Any] | None:
-    try:
-        array = archive[name]
-    except ValueError as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            return None
-        raise
-    return array if isinstance(array, np.ndarray) and array.dtype.kind in NUMERIC else None
-
-
-def _numeric(array: NDArray[Any], what: str) -> NDArray[Any]:
-    if array.dtype.kind not in NUMERIC:
-        raise FileError(f"{what} holds {array.dtype}, not numbers.")
-    return array
-
-
-def _refuse_objects(path: Path, what: str) -> None:
-    # np.load cannot map object arrays and says so in words that do not help.
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        if header(file)[2].hasobject:
-            raise FileError(f"{what} holds Python objects (a pickle), which are never loaded. Save plain numbers.")

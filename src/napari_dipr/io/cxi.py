@@ -21,8 +21,9 @@ from napari_dipr.io.hdf5 import HC, dataset_at
 from napari_dipr.io.provenance import measurement_from
 
 if TYPE_CHECKING:
+    from napari_dipr.geometry import Geometry
     from napari_dipr.io.record import Record
-    from napari_dipr.measurement import Geometry, Measurement
+    from napari_dipr.measurement import Measurement
 
 VERSION = 150
 # Of a CXI mask: the bit of a pixel that is not to be trusted.

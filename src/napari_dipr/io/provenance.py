@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr import __version__
-from napari_dipr.measurement import Geometry, Measurement
+from napari_dipr.geometry import Geometry
+from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
 from napari_dipr.solvers.coherence import widths
 
@@ -144,12 +145,12 @@ def measurement_from(intensities: NDArray[Any], measured: NDArray[Any], told: di
 
 def geometry_as_json(geometry: Geometry) -> dict[str, Any]:
     """Return a geometry's fields as plain JSON."""
-    return as_json(vars(geometry))
+    return geometry.model_dump(mode="json")
 
 
 def geometry_from_json(told: dict[str, Any]) -> Geometry:
     """Return the geometry that :func:`geometry_as_json` told."""
-    return Geometry(**{**told, "pixel_size": tuple(told["pixel_size"])})
+    return Geometry.model_validate(told)
 
 
 def as_json(value: Any) -> Any:

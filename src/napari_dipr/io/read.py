@@ -1,13 +1,17 @@
 """From a file or a sample to a measurement."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
 from napari_dipr.io.arrays import Loaded, load_array
-from napari_dipr.measurement import Kind, Measurement, ZeroFrequency, guess_zero_frequency
+from napari_dipr.io.region import Region
+from napari_dipr.measurement import Measurement
+from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
 from napari_dipr.samples import sample
 
 SAMPLE = "sample:"
@@ -16,28 +20,28 @@ SAMPLE = "sample:"
 def read(
     path: str | Path,
     *,
-    kind: Kind | None = None,
-    zero_frequency: ZeroFrequency | None = None,
     key: str | None = None,
     frame: int | None = None,
+    region: Region | str | None = None,
     mask: str | Path | ArrayLike | None = None,
+    preparation: Preparation | None = None,
+    **choices: Any,
 ) -> Measurement:
-    """Read a measurement from a file, or take a sample.
-
-    Whoever wants to crop or to cut off low counts does so afterwards: mask, threshold, crop is the order.
+    """Read a measurement from a file and prepare it, or take a sample.
 
     Parameters
     ----------
     path
         A file that :func:`~napari_dipr.io.arrays.load_array` reads, with 2-D or 3-D data, or ``sample:fashion-K``.
-    kind
-        Whether the data are intensities or amplitudes. None takes intensities.
-    zero_frequency
-        Where it is. None guesses. The measurement's history says what was taken.
-    key, frame
-        Which array of the file, and which frame of it, see :func:`~napari_dipr.io.arrays.load_array`.
+    key, frame, region
+        Which array of the file, which frame and which part of it, see :func:`~napari_dipr.io.arrays.load_array`. The
+        part is taken of masks and fields alike where they are of the whole array's or the detector's size.
     mask
-        Measured pixels: a file for :func:`load_mask`, or an array.
+        True where pixels were measured: an array, or a file for :func:`load_mask`.
+    preparation
+        What is done to the data.
+    **choices
+        Settings of :class:`~napari_dipr.preparation.steps.Preparation` that are other than in it, such as ``crop``.
 
     Raises
     ------
@@ -46,64 +50,81 @@ def read(
     MeasurementError
         If the data cannot be a measurement.
     """
-    if str(path).startswith(SAMPLE):
-        asked = {"kind": kind, "zero frequency": zero_frequency, "key": key, "frame": frame}
-        given = [name for name, value in asked.items() if value is not None]
-        if given:
-            raise MeasurementError(f"{path} is a sample, of which all is known: leave out the {', '.join(given)}.")
-        measurement, _ = sample(str(path).removeprefix(SAMPLE))
-        return measurement if mask is None else measurement.with_mask(mask_for(mask, measurement.grid, None))
-    loaded = load_array(path, key=key, frame=frame)
-    shape = np.squeeze(loaded.array).shape
-    measured = None if mask is None else mask_for(mask, shape, frame)
-    return as_measurement(loaded, kind=kind, zero_frequency=zero_frequency, measured=measured)
+    p = preparation or Preparation()
+    if choices:
+        p = Preparation.of(**{**p.model_dump(exclude_unset=True), **choices})
+    if isinstance(mask, str | Path):
+        p, mask = p.model_copy(update={"mask": Path(mask)}), None
+    if not str(path).startswith(SAMPLE):
+        return prepared(load_array(path, key=key, frame=frame, region=region), p, mask)
+    measurement, _ = sample(str(path).removeprefix(SAMPLE))
+    given = [name.replace("_", " ") for name in p.of_the_detector if name != "mask"]
+    given += [name for name, value in (("key", key), ("frame", frame), ("region", region)) if value is not None]
+    if given:
+        raise MeasurementError(f"{path} is a sample, of which all is known: leave out the {', '.join(given)}.")
+    if p.mask is not None:
+        mask = load_mask(p.mask)
+    measurement = measurement if mask is None else measurement.with_mask(mask)
+    if p.as_json():
+        measurement = replace(measurement, source={**measurement.source, "preparation": p.as_json()})
+    return placed(measurement, p)
 
 
-def as_measurement(
-    loaded: Loaded,
-    *,
-    kind: Kind | None = None,
-    zero_frequency: ZeroFrequency | None = None,
-    measured: NDArray[np.bool_] | None = None,
-) -> Measurement:
-    """Make a measurement of a loaded array; parameters as in :func:`read`, ``measured`` True where a pixel counts.
+def prepared(loaded: Loaded, preparation: Preparation, measured: ArrayLike | None = None) -> Measurement:
+    """Prepare a loaded array, with the files that the preparation names.
+
+    Parameters
+    ----------
+    loaded
+        What a file holds, and what it says of itself; read now where it was opened lazily.
+    preparation
+        What is done to it.
+    measured
+        True where a pixel counts, beside what the files say.
 
     Raises
     ------
+    FileError
+        If a file cannot be read.
     MeasurementError
         If the data cannot be a measurement.
     """
-    array, source, notes, good, geometry = loaded
-    stem, frame = Path(source["file"]).stem, source["frame"]
-    steps = [*notes, f"taken as {'amplitudes' if kind == 'amplitude' else 'intensities'}"]
-    if good is not None:
-        good = mask_for(good, np.squeeze(array).shape, frame)
-        measured = good if measured is None else measured & good
-    where = zero_frequency
-    if where is None and array.dtype.kind in "buif":
-        trusted = np.squeeze(array)
-        if measured is not None and measured.shape == trusted.shape:
-            trusted = np.where(measured, trusted, 0)
-        where = guess_zero_frequency(trusted)
-    steps.append(f"zero frequency {'guessed' if zero_frequency is None else 'given'}: {where}")
-    if measured is not None:
-        steps.append(f"masked {int((~measured).sum())} pixels as unmeasured")
-    geometry = geometry if np.squeeze(array).ndim == 2 else None  # of a scan the step between frames is not told
+    return placed(corrected_from(loaded, preparation, measured), preparation)
+
+
+def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike | None = None) -> Measurement:
+    """Do the first part of :func:`prepared`; :func:`~napari_dipr.preparation.steps.placed` does the second."""
+    loaded = loaded.computed()
+    p, frame = preparation, loaded.source["frame"]
+    source, steps = {**loaded.source, "preparation": p.as_json()}, list(loaded.notes)
+    fields: dict[str, Any] = {"dark": None, "white": None, "bad_map": None, "mask": None}
+    for what in fields:
+        if (path := getattr(p, what)) is not None:
+            field = load_array(path)
+            fields[what], source[what] = loaded.cut(np.squeeze(field.array), p.origin), field.source
+            steps.append(f"{what.replace('_', ' ')} from {path.name}")
+    masks = [
+        None if p.mask is None else as_mask(fields["mask"], p.mask),
+        None if fields["bad_map"] is None else fields["bad_map"] == 0,
+        loaded.measured,
+        None if measured is None else loaded.cut(np.asarray(measured) != 0, p.origin),
+    ]
+    given = tuple(
+        _of_frame(np.squeeze(mask), np.squeeze(loaded.array).ndim, frame) for mask in masks if mask is not None
+    )
+    geometry = p.geometry or loaded.geometry
     if geometry is not None:
-        sizes = " × ".join(f"{size:g}" for size in geometry.pixel_size)
-        steps.append(
-            f"geometry from the file: wavelength {geometry.wavelength:.5g} nm, detector at {geometry.distance:g} m, "
-            f"its pixels {sizes} µm; that no optics are between is assumed"
-        )
-    return Measurement.of(
-        array,
-        kind=kind or "intensity",
-        zero_frequency=where,
-        measured=measured,
-        geometry=geometry,
+        geometry = geometry.binned(loaded.steps)  # of a region that leaves pixels out between
+        steps.append(f"geometry {'given' if p.geometry else 'from the file'}: {geometry}")
+    stem = Path(source["file"]).stem
+    return corrected(
+        loaded.array,
+        p,
+        Calibration(fields["dark"], fields["white"], given),
         name=stem if frame is None else f"{stem}-{frame}",
+        geometry=geometry,
         history=tuple(steps),
-        source={**source, "kind": kind or "intensity"},
+        source=source,
     )
 
 
@@ -115,36 +136,25 @@ def load_mask(path: str | Path, *, key: str | None = None, frame: int | None = N
     FileError
         If the file cannot be read, or holds more than two values.
     """
-    array = load_array(path, key=key, frame=frame, prefer="mask").array
+    return as_mask(load_array(path, key=key, frame=frame, prefer="mask").array, Path(path))
+
+
+def as_mask(array: NDArray[Any], path: Path) -> NDArray[np.bool_]:
+    """Return a file's array as a mask, see :func:`load_mask`."""
     values = np.unique(array)
     if len(values) > 2 or (len(values) == 2 and values[0] != 0):
         few = ", ".join(f"{v:g}" for v in values[:4].real)
         raise FileError(
-            f"{Path(path).name} is no mask: it holds {len(values)} different values ({few}…). A mask has 0 and one "
+            f"{path.name} is no mask: it holds {len(values)} different values ({few}…). A mask has 0 and one "
             "other value, which means measured (inside, for a support)."
         )
     return np.squeeze(array) != 0
 
 
-def mask_for(mask: str | Path | ArrayLike, shape: tuple[int, ...], frame: int | None) -> NDArray[np.bool_]:
-    """Return a file's or an array's mask for data of a shape: True where they were measured.
-
-    One mask serves all frames of a stack; of a stack of masks, the one of the data's frame is taken.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read.
-    MeasurementError
-        If the mask does not fit the shape.
-    """
-    measured = load_mask(mask) if isinstance(mask, str | Path) else np.asarray(mask) != 0
-    if measured.ndim == len(shape) + 1 and frame is not None:  # a stack of masks beside a stack of frames
-        if frame >= len(measured):
-            raise MeasurementError(f"The mask has {len(measured)} frames; there is none for frame {frame}.")
-        measured = measured[frame]
-    if measured.shape == shape[1:]:  # one detector mask for a whole rocking scan
-        measured = np.broadcast_to(measured, shape)
-    if measured.shape != shape:
-        raise MeasurementError(f"The mask has the shape {measured.shape}, the data {shape}. They must be equal.")
-    return measured
+def _of_frame(mask: NDArray[np.bool_], ndim: int, frame: int | None) -> NDArray[np.bool_]:
+    """Return the frame's own mask, of a stack of masks beside a stack of frames; else the mask as it is."""
+    if mask.ndim != ndim + 1 or frame is None:
+        return mask
+    if frame >= len(mask):
+        raise MeasurementError(f"The mask has {len(mask)} frames; there is none for frame {frame}.")
+    return mask[frame]

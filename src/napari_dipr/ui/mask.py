@@ -9,7 +9,8 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
-from napari_dipr.measurement import Measurement, suspicious_pixels
+from napari_dipr.measurement import Measurement
+from napari_dipr.preparation.bad import suspicious_pixels
 
 if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
@@ -83,7 +84,9 @@ class Mask:
                     layer.data_setitem(where, 1)
             done({reason: int(mask.sum()) for reason, mask in suspects.items()})
 
-        self.session.do(lambda: suspicious_pixels(measurement), found, "Looking for bad pixels")
+        self.session.do(
+            lambda: suspicious_pixels(measurement.intensities, measurement.measured), found, "Looking for bad pixels"
+        )
 
     def use(self) -> None:
         """Take what is painted as unmeasured. Support, proposal and earlier runs stay.

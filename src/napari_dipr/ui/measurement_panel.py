@@ -1,6 +1,6 @@
 """The Measurement panel: from a layer, a file or a picture to a measurement."""
 
-import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
 from napari_dipr.io.arrays import READERS, Loaded, load_array
-from napari_dipr.io.read import as_measurement, mask_for
-from napari_dipr.measurement import bad_pixels, guess_zero_frequency, simulate
+from napari_dipr.measurement import Measurement, guess_zero_frequency, simulate
+from napari_dipr.preparation.bad import bad_pixels
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
 from napari_dipr.ui.memory import FormMemory
+from napari_dipr.ui.prepare_form import PrepareForm
+from napari_dipr.ui.preview import Bench, Preview
 from napari_dipr.ui.session import FILE_TAG, session_of
 
 FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
@@ -34,6 +36,7 @@ class MeasurementPanel(QWidget):
         self.session = session = session_of(viewer)
         self._file: tuple[str | Path, Loaded] | None = None
         self._asked, self._key, self._read = 0, "", ("", -1)
+        self._bench, self._wanted = Bench(), 0
 
         self.layer = layer_choice(
             session.viewer,
@@ -56,14 +59,6 @@ class MeasurementPanel(QWidget):
             label="frame",
             tooltip="Frame of a stack, from 0; −1 takes the whole volume",
         )
-        self.kind = ComboBox(
-            choices=["intensity", "amplitude"], label="values are", tooltip="Intensity |F|² (counts), or amplitude |F|"
-        )
-        self.zero_frequency = ComboBox(
-            choices=["guess", "centre", "corner"],
-            label="zero frequency",
-            tooltip="Where the direct beam is: in the middle of the array, or at its corner [0, 0]",
-        )
         self.mask = layer_choice(
             session.viewer,
             Labels,
@@ -71,24 +66,12 @@ class MeasurementPanel(QWidget):
             "A labels layer: what is painted in it was not measured (beamstop, gaps, hot pixels)",
             lambda layer: TAG not in layer.metadata,
         )
-        self.mask_file = LineEdit(label="mask file", tooltip="A file that is true or 1 where pixels were measured")
-        self.leave_out = CheckBox(
-            value=True,
-            text="leave out bad pixels",
-            tooltip="Take NaN, negative and saturated pixels as unmeasured",
+        self.prepare = PrepareForm("preparation")
+        self.preview = Preview(session)
+        self.preview_box = CheckBox(
+            text="preview", tooltip="Show what these settings come to beside the data, anew after each change"
         )
-        self.threshold = FloatSpinBox(
-            value=0, min=0, max=1e12, step=1, label="threshold", tooltip="Intensities below this count as 0"
-        )
-        self.crop = SpinBox(
-            value=0,
-            min=0,
-            max=8192,
-            step=2,
-            label="crop",
-            tooltip="Side of a square or cube to cut out, pixels; 0: all",
-        )
-        self.around = ComboBox(choices=["peak", "centre"], label="around", tooltip="What the crop is centred on")
+        self.outcome = remark()
         self.use_button = button("Use as measurement", "Make a measurement of these data and show it", self._use)
 
         self.loaded = ComboBox(
@@ -102,29 +85,19 @@ class MeasurementPanel(QWidget):
         form.add(self.layer)
         form.addRow("", self.open_button)
         form.addRow(self.found)
-        form.add(self.key, self.frame, self.kind, self.zero_frequency, self.mask, self.mask_file, self.leave_out)
-        form.add(self.threshold, self.crop, self.around)
+        form.add(self.key, self.frame, self.mask)
         layout = QVBoxLayout(self)
         layout.addWidget(self.loaded_row)
         layout.addLayout(form)
+        layout.addWidget(self.prepare)
+        layout.addWidget(self.preview_box.native)
         layout.addWidget(self.use_button)
+        layout.addWidget(self.outcome)
         layout.addWidget(self._masking())
         layout.addWidget(self._simulation())
 
-        self.memory = FormMemory(
-            "measurement",
-            {
-                "kind": self.kind,
-                "zero frequency": self.zero_frequency,
-                "leave out": self.leave_out,
-                "threshold": self.threshold,
-                "crop": self.crop,
-                "around": self.around,
-                "oversampling": self.oversampling,
-                "photons": self.photons,
-            },
-        )
-        layout.addWidget(button("Reset form", "All of this form as it was at first", self.memory.reset))
+        self.memory = FormMemory("simulation", {"oversampling": self.oversampling, "photons": self.photons})
+        layout.addWidget(button("Reset form", "All of this form as it was at first", self._reset))
         layout.addStretch()
         self.layer.changed.connect(told(self._layer_chosen))
         self.loaded.changed.connect(told(session.take_up))
@@ -137,6 +110,13 @@ class MeasurementPanel(QWidget):
         self.frame.native.setKeyboardTracking(False)
         self.frame.changed.connect(self._file_again)
         self.key.enabled = False
+        self.preview_box.changed.connect(told(self._previewed))
+        self.prepare.changed.connect(told(self._preview_again))
+        self.source_changed.connect(told(self._preview_again))
+
+    def _reset(self) -> None:
+        self.prepare.reset()
+        self.memory.reset()
 
     def _list_loaded(self) -> None:
         names = self.session.loaded
@@ -272,7 +252,8 @@ class MeasurementPanel(QWidget):
     def _array(layer: Image) -> Any:
         if layer.rgb:
             raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
-        return np.asarray(layer.data)
+        read = layer.metadata.get(FILE_TAG)
+        return layer.data if read is not None and layer.data is read.array else np.asarray(layer.data)
 
     def _key_entered(self) -> None:
         if self._file is not None and self.key.value != self._key:
@@ -281,7 +262,9 @@ class MeasurementPanel(QWidget):
     def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
         """Say what was found, and what is guessed about it."""
         lines = [f"{name}: {' × '.join(map(str, array.shape))}, {array.dtype}", *notes]
-        if array.dtype.kind in "buif" and array.ndim in (2, 3):
+        if not isinstance(array, np.ndarray):
+            lines.append("too large to look through: the frame, or all of it, is read when it is used")
+        elif array.dtype.kind in "buif" and array.ndim in (2, 3):
             lines.append(f"from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}")
             lines.append(f"zero frequency guessed: {guess_zero_frequency(array)}")
             lines += [f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()]
@@ -290,7 +273,8 @@ class MeasurementPanel(QWidget):
 
     # --- to a measurement --------------------------------------------------------------------------------------------
 
-    def _use(self) -> None:
+    def _source(self) -> tuple[Loaded, str]:
+        """Return what is chosen, and its name."""
         if self._file is not None:
             loaded = self._file[1]
             if (self.key.value, self.frame.value) != self._read:
@@ -298,41 +282,71 @@ class MeasurementPanel(QWidget):
                     f"Array {self.key.value!r} and frame {self.frame.value} of the form are not what was read from the "
                     f"file: {self._read[0]!r} and {self._read[1]}. Wait until it is read, or correct them."
                 )
-        elif self.layer.value is not None:
-            layer = self.layer.value
-            array, frame = self._array(layer), None
-            if self.frame.value >= 0 and array.ndim == 3:
-                if self.frame.value >= len(array):
-                    raise DiprError(f"{layer.name!r} has {len(array)} frames; there is no frame {self.frame.value}.")
-                frame = self.frame.value
-                array = array[frame]
-            if (read := layer.metadata.get(FILE_TAG)) is not None:  # by our reader, with what the file says of it
-                loaded = read._replace(array=array, source={**read.source, "frame": frame})
-            else:
-                source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
-                loaded = Loaded(array, source, ())
-        else:
+            return loaded, loaded.source["file"]
+        if self.layer.value is None:
             raise DiprError("Choose an image layer or open a file first.")
-        self.memory.save()
+        layer = self.layer.value
+        array, frame = self._array(layer), None
+        if self.frame.value >= 0 and array.ndim == 3:
+            if self.frame.value >= len(array):
+                raise DiprError(f"{layer.name!r} has {len(array)} frames; there is no frame {self.frame.value}.")
+            frame = self.frame.value
+            array = array[frame]
+        if (read := layer.metadata.get(FILE_TAG)) is not None:  # by our reader, with what the file says of it
+            return read._replace(array=array, source={**read.source, "frame": frame}), layer.name
+        source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
+        return Loaded(array, source, ()), layer.name
+
+    def _prepared(self, done: Callable[[Measurement, str], None], description: str) -> None:
+        """Prepare what is chosen as the form says, off the main thread; ``done`` gets it, and its extent in words."""
+        loaded, name = self._source()
+        preparation = self.prepare.preparation
         painted = None if self.mask.value is None else np.asarray(self.mask.value.data) > 0
-        options = {
-            "kind": self.kind.value,
-            "zero_frequency": None if self.zero_frequency.value == "guess" else self.zero_frequency.value,
-        }
-        choices = (self.mask_file.value, self.leave_out.value, self.threshold.value, self.crop.value, self.around.value)
-        name = "measurement" if self.layer.value is None else self.layer.value.name
+        if painted is not None and painted.shape != np.squeeze(loaded.array).shape:
+            shape = np.squeeze(loaded.array).shape
+            raise DiprError(f"The layer of unmeasured pixels is {painted.shape}, the data are {shape}.")
         self.session.do(
-            lambda: _prepared(loaded, painted, options, *choices),
-            self._used,
-            f"Preparing {name}",
+            lambda: self._bench.prepare(loaded, preparation, painted),
+            lambda result: done(*result),
+            f"{description} {name}",
             whatever_is_loaded=True,
         )
 
-    def _used(self, measurement: Any) -> None:
-        source = self.layer.value
-        if source is not None:
-            source.visible = False  # the same data as the measurement's picture, in another place
-        self.session.use(measurement)
+    def _use(self) -> None:
+        source = None if self._file is not None else self.layer.value
+
+        def used(measurement: Measurement, extent: str) -> None:
+            if source is not None:
+                source.visible = False  # the same data as the measurement's picture, in another place
+            self.preview_box.value = False
+            self.session.use(measurement)
+            self._tell_outcome(measurement, extent)
+
+        self._prepared(used, "Preparing")
+        self.prepare.memory.save()
+        self.memory.save()
+
+    def _previewed(self, wanted: bool) -> None:
+        if wanted:
+            self._preview_again()
+        else:
+            self.preview.remove()
+
+    def _preview_again(self) -> None:
+        if not (self.preview_box.value and self.has_source):
+            return
+        self._wanted += 1
+        wanted = self._wanted
+
+        def seen(measurement: Measurement, extent: str) -> None:
+            if wanted == self._wanted and self.preview_box.value:  # else the form says something else by now
+                self.preview.show(measurement)
+                self._tell_outcome(measurement, extent)
+
+        self._prepared(seen, "Preview of")
+
+    def _tell_outcome(self, measurement: Measurement, extent: str) -> None:
+        self.outcome.setText("\n".join([*measurement.history, extent]))
 
     def _simulate(self) -> None:
         layer = self.picture.value
@@ -361,33 +375,3 @@ class MeasurementPanel(QWidget):
         if measurement is None:
             return ""
         return f"{measurement.name} · {' × '.join(map(str, measurement.grid))}"
-
-
-def _prepared(
-    loaded: Loaded,
-    painted: Any,
-    options: dict[str, Any],
-    mask_file: str,
-    leave_out: bool,
-    threshold: float,
-    crop: int,
-    around: Any,
-) -> Any:
-    """Mask, threshold, crop: the order of the command line too."""
-    array = np.squeeze(loaded.array)
-    if "sha256" not in loaded.source:  # of a layer's values, where no file was read
-        loaded.source["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
-    measured = np.ones(array.shape, bool)
-    if mask_file:
-        measured &= mask_for(mask_file, array.shape, loaded.source["frame"])
-    if painted is not None:
-        if painted.shape != array.shape:
-            raise DiprError(f"The layer of unmeasured pixels is {painted.shape}, the data are {array.shape}.")
-        measured &= ~painted
-    if leave_out and array.dtype.kind in "buif":
-        for bad in bad_pixels(array).values():
-            measured &= ~bad
-    measurement = as_measurement(loaded, measured=None if measured.all() else measured, **options)
-    if threshold > 0:
-        measurement = measurement.thresholded(threshold)
-    return measurement.cropped(crop, around) if crop else measurement
