@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_dipr.errors import DiprError, FileError, MeasurementError
-from napari_dipr.geometry import Geometry
+from napari_dipr.geometry import Geometry, RockingScan
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import load_mask, read
 from napari_dipr.io.record import FORMATS, READABLE, Record, ending_of, files_of, read_record, write_record
@@ -104,6 +104,15 @@ def test_any_object_comes_back_from_its_own_copy_too(tmp_path_factory, shape, se
         assert_same(first, record, exact=ending in EXACT)
         write_record(folder / f"b{ending}", first)
         assert_same(read_record(folder / f"b{ending}"), first, exact=ending in EXACT)
+
+
+@pytest.mark.parametrize("ending", EXACT)
+def test_a_rocking_scan_comes_back(tmp_path, ending):
+    scan = RockingScan(beamline="34-ID-C", motor="theta", step=0.005, detector={"delta": 32.2}, sample={"chi": 90.0})
+    geometry = Geometry(wavelength=0.1378, distance=0.5, pixel_size=(55.0, 55.0), scan=scan)
+    x, inside = planted((16, 18, 20))
+    record = Record.of(x, inside, {}, measurement=measured(x, geometry))
+    assert_same(read_record(write_record(tmp_path / f"a{ending}", record)[ending[1:]]), record, exact=True)
 
 
 def test_the_energy_weighted_mean_phase_is_zero_and_what_was_taken_off_is_told():
