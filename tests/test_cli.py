@@ -12,9 +12,8 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from napari_dipr.cli import app
-from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import load_mask
-from napari_dipr.io.write import read_provenance
+from napari_dipr.io.record import read_record
 from napari_dipr.networks.propose import propose
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
@@ -64,10 +63,10 @@ def test_a_sample_from_its_autocorrelation(tmp_path):
     assert 0 < figures["chi2"] < 0.1
     assert 0 < figures["r_factor"] < 1
     assert 0 < figures["nmse"] < 1
-    assert set(figures["outputs"]) == {"amplitude", "phase", "support"}
+    assert set(figures["outputs"]) == {"tif", "support"}
     assert all(Path(path).is_absolute() for path in figures["outputs"].values())
     assert figures["support_voxels"] == load_mask(figures["outputs"]["support"]).sum()
-    told = read_provenance(figures["outputs"]["amplitude"])
+    told = read_record(figures["outputs"]["tif"]).provenance
     assert told["start"]["seed"] == 3
     assert told["recipe"]["text"] == "hio*54 + er*6; shrinkwrap"
     assert told["errors"]["chi2"] == pytest.approx(figures["chi2"])
@@ -77,13 +76,50 @@ def test_a_file_whose_name_no_other_system_takes_is_exported_all_the_same(tmp_pa
     intensities = np.abs(np.fft.fftshift(np.fft.fft2(np.pad(np.ones((7, 9)), 16)))) ** 2
     np.save(tmp_path / "12:30 run?.npy", intensities)
     figures = reconstruct(tmp_path / "out", "--iterations", 10, input=tmp_path / "12:30 run?.npy")
-    assert Path(figures["outputs"]["phase"]).name == "12-30-run_phase.tif"
+    assert Path(figures["outputs"]["tif"]).name == "12-30-run.tif"
+
+
+def test_outputs_in_several_formats(tmp_path):
+    figures = reconstruct(
+        tmp_path, "-o", tmp_path / "x" / "boot.cxi", "-o", tmp_path / "boot.npz", "--support", "autocorrelation",
+        "--iterations", 10,
+    )  # fmt: skip
+    files = {kind: Path(path).relative_to(tmp_path) for kind, path in figures["outputs"].items()}
+    assert files == {
+        "tif": Path("fashion-0.tif"), "support": Path("fashion-0_support.tif"), "cxi": Path("x/boot.cxi"),
+        "npz": Path("boot.npz"),
+    }  # fmt: skip
+    record = read_record(tmp_path / "x" / "boot.cxi")
+    np.testing.assert_array_equal(record.object, read_record(tmp_path / "boot.npz").object)
+    np.testing.assert_allclose(record.object, read_record(tmp_path / "fashion-0.tif").object, rtol=1e-6)
+    np.testing.assert_array_equal(record.measurement.intensities, sample("fashion-0")[0].intensities)
+    # What is in it can be reconstructed once more.
+    again = reconstruct(
+        tmp_path / "again", "--support", "autocorrelation", "--iterations", 10, input=tmp_path / "x" / "boot.cxi"
+    )
+    assert again["chi2"] == pytest.approx(figures["chi2"], rel=1e-3)
+    # And compared with what was found before.
+    figures = reconstruct(
+        tmp_path / "again", "--support", tmp_path / "fashion-0_support.tif", "--iterations", 10, "--no-shrink-wrap",
+        "--truth", tmp_path / "boot.npz", input=tmp_path / "x" / "boot.cxi",
+    )  # fmt: skip
+    assert 0 < figures["nmse"] < 1
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_dipr.reconstruct.run", None)
+    (tmp_path / "a.npz").mkdir()
+    assert "is a second file .tif" in refused("reconstruct", "sample:fashion-0", "-o", tmp_path, "-o", "x.tif")
+    assert "a.npz: it is a folder" in refused("reconstruct", "sample:fashion-0", "-o", tmp_path / "a.npz")
+    monkeypatch.setattr("napari_dipr.extras.find_spec", lambda name: None)
+    assert 'pip install "napari-dipr[figures]"' in refused("reconstruct", "sample:fashion-0", "-o", tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_a_seed_gives_the_same_result_again_and_another_seed_another(tmp_path):
     def amplitude(seed):
         figures = reconstruct(tmp_path, "--support", "autocorrelation", "--iterations", 40, "--seed", seed)
-        return load_array(figures["outputs"]["amplitude"]).array
+        return np.abs(read_record(figures["outputs"]["tif"]).object)
 
     first = amplitude(1)
     np.testing.assert_array_equal(first, amplitude(1))
@@ -112,7 +148,7 @@ def test_a_fitting_model_is_taken_where_nothing_is_said(tmp_path):
     figures = reconstruct(tmp_path)
     assert figures["support_from"] == "model unrolled-fashion"
     assert figures["nmse"] < 0.3
-    told = read_provenance(figures["outputs"]["phase"])
+    told = read_record(figures["outputs"]["tif"]).provenance
     assert told["start"]["model"]["name"] == "unrolled-fashion"
     assert len(told["start"]["model"]["sha256"]) == 64
     proposal = propose(sample("fashion-0")[0], "unrolled-fashion", device="cpu")
@@ -213,7 +249,7 @@ def test_a_volume_and_a_recipe_in_words(tmp_path):
         input=tmp_path / "volume.npy",
     )
     assert figures["nmse"] < 1e-3
-    assert load_array(figures["outputs"]["phase"]).array.shape == (16, 20, 18)
+    assert read_record(figures["outputs"]["tif"]).object.shape == (16, 20, 18)
 
 
 def test_a_region_is_read_and_told(tmp_path):
@@ -224,12 +260,12 @@ def test_a_region_is_read_and_told(tmp_path):
     framed = reconstruct(
         tmp_path, "--frame", 2, "--region", "4:36, 10:42", *options, input=tmp_path / "scan.npy"
     )  # fmt: skip
-    source = read_provenance(framed["outputs"]["amplitude"])["measurement"]["source"]
+    source = read_record(framed["outputs"]["tif"]).provenance["measurement"]["source"]
     assert (source["frame"], source["region"], source["shape"]) == (2, "4:36, 10:42", [4, 40, 48])
     assert len(source["sha256"]) == 64
     whole = reconstruct(tmp_path, "--region", "2, 4:36, 10:42", *options, input=tmp_path / "scan.npy")
     assert whole["chi2"] == framed["chi2"]
-    history = read_provenance(whole["outputs"]["amplitude"])["measurement"]["history"]
+    history = read_record(whole["outputs"]["tif"]).provenance["measurement"]["history"]
     assert "took the region 2, 4:36, 10:42 of (4, 40, 48)" in history
 
 
@@ -239,7 +275,7 @@ def of_its_support(folder, *args, recipe="hio*20"):
         folder, "--support", folder / "support.npy", "--no-shrink-wrap", "--key", "data", "--recipe", recipe, *args,
         input=folder / "data.npz",
     )  # fmt: skip
-    return figures, read_provenance(figures["outputs"]["amplitude"])
+    return figures, read_record(figures["outputs"]["tif"]).provenance
 
 
 def test_without_photons_and_free_pixels_their_figures_are_not_known(crystal):
@@ -265,8 +301,8 @@ def test_a_real_object_is_found_from_half_the_spectrum(crystal, monkeypatch, opt
     assert halves == [(1, 32, 17)]
     assert figures["nmse"] < 1e-3
     assert (told["real"], told["positive"]) == (True, positive)
-    phase, inside = (load_array(figures["outputs"][what]).array for what in ("phase", "support"))
-    assert np.abs(np.sin(phase[inside > 0])).max() < 1e-5
+    record = read_record(figures["outputs"]["tif"])
+    assert np.abs(np.sin(np.angle(record.object[record.support]))).max() < 1e-5
 
 
 def test_photons_and_free_pixels_are_told(crystal):
@@ -338,10 +374,10 @@ def test_two_results_beside_each_other(crystal):
     found = json.loads(done.stdout)
     assert set(found) == {"amplitude_correlation", "complex_correlation", "removed"}
     assert found["complex_correlation"] > 0.99
-    done = call("compare", crystal / "0", crystal / "1" / "data_amplitude.tif")
+    done = call("compare", crystal / "0", crystal / "1" / "data.tif")
     assert f"complex objects at {found['complex_correlation']:.3f}" in done.stderr
     assert not done.stdout
-    assert "no single result" in refused("compare", crystal / "0", crystal)
+    assert "data.npz is no result" in refused("compare", crystal / "0", crystal)
 
 
 def test_mask_threshold_and_crop_in_that_order(tmp_path):
@@ -369,7 +405,7 @@ def test_mask_threshold_and_crop_in_that_order(tmp_path):
         "autocorrelation",
         input=tmp_path / "counts.npy",
     )
-    history = read_provenance(figures["outputs"]["phase"])["measurement"]["history"]
+    history = read_record(figures["outputs"]["tif"]).provenance["measurement"]["history"]
     assert history[-4:] == [
         "masked 1 pixels as unmeasured",
         "zero frequency given: centre",
@@ -490,8 +526,7 @@ def test_a_measured_crystal_is_compact_and_the_same_from_two_seeds(tmp_path, mea
         support = load_mask(figures["outputs"]["support"])
         pieces, _ = ndimage.label(np.tile(support, (2, 2)))  # one that lies across the grid's edge is one piece
         assert np.bincount(pieces.ravel())[1:].max() > 0.9 * support.sum()
-        amplitude, phase = (load_array(figures["outputs"][q]).array for q in ("amplitude", "phase"))
-        objects.append(torch.from_numpy(amplitude * np.exp(1j * phase)))
+        objects.append(torch.from_numpy(read_record(figures["outputs"]["tif"]).object))
     # Measured: .981 and .970 at least between any two of eight seeds.
     assert find_alignment(objects[0].abs(), objects[1].abs()).correlation > 0.95
     assert find_alignment(objects[0], objects[1]).correlation > 0.92
@@ -508,4 +543,4 @@ def test_a_file_that_tells_its_geometry_gives_voxels_in_nanometres(tmp_path):
     figures = reconstruct(tmp_path, "--iterations", 20, "--support", "autocorrelation", input=path)
     # λz/(Np)
     assert figures["voxel_size_nm"] == pytest.approx([1e9 * 1e-10 / (72 * 110e-6), 1e9 * 1e-10 / (72 * 55e-6)])
-    assert read_provenance(tmp_path / "shot_phase.tif")["voxel_size_nm"] == figures["voxel_size_nm"]
+    assert list(read_record(tmp_path / "shot.tif").voxel_size_nm) == figures["voxel_size_nm"]

@@ -5,7 +5,7 @@ import pytest
 
 from napari_dipr.compare import compare, load_result
 from napari_dipr.errors import FileError
-from napari_dipr.io.write import export
+from napari_dipr.io.record import FORMATS, READABLE, Record, write_record
 
 
 def crystal(seed=0, grid=(32, 24)):
@@ -15,8 +15,8 @@ def crystal(seed=0, grid=(32, 24)):
     return x
 
 
-def written(folder, x, name="run"):
-    export(folder, name, x, x != 0, {})
+def written(folder, x, name="run", ending=".tif"):
+    write_record(folder / f"{name}{ending}", Record.of(x, x != 0, {}))
     return folder
 
 
@@ -38,13 +38,24 @@ def test_amplitudes_may_be_alike_where_phases_are_not():
     assert found["complex_correlation"] < 0.7
 
 
-def test_what_was_exported_is_read_back(tmp_path):
+@pytest.mark.parametrize("ending", READABLE)
+def test_what_was_written_is_read_back(tmp_path, ending):
     x = crystal()
-    written(tmp_path / "a", x)
-    for path in (tmp_path / "a", tmp_path / "a" / "run_amplitude.tif"):
+    written(tmp_path / "a", x, ending=ending)
+    (tmp_path / "a" / "figures.json").write_text("{}")
+    for path in (tmp_path / "a", tmp_path / "a" / f"run{ending}"):
         read = load_result(path)
-        turned = np.vdot(x, read)  # a result is exported with its mean phase taken out
+        turned = np.vdot(x, read)  # a result is written with its mean phase taken out
         np.testing.assert_allclose(read, x * turned / abs(turned), atol=1e-5)
+
+
+def test_the_files_of_one_name_are_one_result(tmp_path):
+    for ending in FORMATS:
+        written(tmp_path, crystal(), ending=ending)
+    np.testing.assert_array_equal(load_result(tmp_path), load_result(tmp_path / "run.cxi"))
+    written(tmp_path, crystal(), "run.2", ".npz")
+    with pytest.raises(FileError, match="no single result"):
+        load_result(tmp_path)
 
 
 def test_results_that_do_not_go_together_are_refused_in_words():
@@ -57,9 +68,13 @@ def test_results_that_do_not_go_together_are_refused_in_words():
 def test_a_folder_must_hold_one_result(tmp_path):
     (tmp_path / "none").mkdir()
     two = written(written(tmp_path / "two", crystal(), "a"), crystal(1), "b")
-    for path in (tmp_path / "none", two, tmp_path / "nowhere", two / "a_phase.tif"):
-        with pytest.raises(FileError, match=f"{path.name} is no single result: name an exported"):
+    for path in (tmp_path / "none", two):
+        with pytest.raises(FileError, match=f"{path.name} is no single result: name its file"):
             load_result(path)
-    (two / "b_phase.tif").unlink()
-    with pytest.raises(FileError, match="b_phase"):
-        load_result(two / "b_amplitude.tif")
+    with pytest.raises(FileError, match="nowhere is not read as a result"):
+        load_result(tmp_path / "nowhere")
+    with pytest.raises(FileError, match=r"a_support\.tif is no result"):
+        load_result(two / "a_support.tif")
+    (two / "b_support.tif").unlink()
+    with pytest.raises(FileError, match=r"b_support\.tif is not beside"):
+        load_result(two / "b.tif")

@@ -3,7 +3,6 @@ import hashlib
 import h5py
 import numpy as np
 import pytest
-import tifffile
 
 napari = pytest.importorskip("napari")
 
@@ -13,7 +12,7 @@ from npe2 import PluginManifest  # noqa: E402
 from napari_dipr import contributions  # noqa: E402
 from napari_dipr.errors import FileError  # noqa: E402
 from napari_dipr.io.arrays import READERS  # noqa: E402
-from napari_dipr.io.write import read_provenance  # noqa: E402
+from napari_dipr.io.record import read_record  # noqa: E402
 from napari_dipr.ui.canvas import TAG  # noqa: E402
 from napari_dipr.ui.session import FILE_TAG, session_of  # noqa: E402
 
@@ -80,11 +79,13 @@ def test_layers_are_written_with_their_support(viewer, tmp_path):
     session.show_support(np.abs(truth) > 0, "test")
     chosen = [session.canvas.find(role) for role in ("amplitude", "phase", "support")]
     viewer.layers.selection = set(chosen)
-    written = viewer.layers.save(str(tmp_path / "boot.tif"), selected=True, plugin="napari-dipr")
-    assert len(written) == 3
-    np.testing.assert_allclose(tifffile.imread(tmp_path / "boot_amplitude.tif"), np.abs(truth), rtol=1e-5)
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "boot_support.tif") > 0, np.abs(truth) > 0)
-    assert read_provenance(tmp_path / "boot_phase.tif")["measurement"]["name"] == "fashion-0"
+    for name, count in (("boot.tif", 2), ("boot.ome.tif", 1), ("boot.cxi", 1), ("boot.npz", 1)):
+        written = viewer.layers.save(str(tmp_path / name), selected=True, plugin="napari-dipr")
+        assert len(written) == count
+        record = read_record(tmp_path / name)
+        np.testing.assert_allclose(np.abs(record.object), np.abs(truth), rtol=1e-5)
+        np.testing.assert_array_equal(record.support, np.abs(truth) > 0)
+        assert record.provenance["measurement"]["name"] == "fashion-0"
 
 
 def test_layers_that_make_no_object_are_refused(tmp_path):

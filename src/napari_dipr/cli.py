@@ -80,7 +80,15 @@ def reconstruct(
     input: Annotated[
         str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the TIFF files.")],
+    output: Annotated[
+        list[Path],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR|FILE",
+            help="Folder for TIFF, or a file .tif, .ome.tif, .cxi, .npz, .vti, .png; again for more.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Network that proposes support and start.", show_default=False),
@@ -135,16 +143,16 @@ def reconstruct(
         raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
 
     from napari_dipr.device import find_device
-    from napari_dipr.io.write import export, file_name, writable_folder, write_json
+    from napari_dipr.io.write import file_name, writable_folder, write_json
 
     # Whatever can be found wrong is found before the run, not after it.
     find_device(device)
-    folder = writable_folder(output)
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
+    from napari_dipr.io.record import Record, check_writable, write_records
     from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
 
     request = Request(
@@ -160,6 +168,7 @@ def reconstruct(
         seed=seed,
     )
     request.plan()
+    check_writable(_places(output, "measurement"))
     measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
     if photons is not None:
         if not 0 < photons < float("inf"):
@@ -195,7 +204,8 @@ def reconstruct(
         nmse=nmse,
     )
     voxel = measurement.voxel_size
-    paths = export(folder, file_name(measurement.name), object_, inside, told, voxel)
+    record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
+    paths = write_records(_places(output, file_name(measurement.name)), record)
     last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),
@@ -209,7 +219,7 @@ def reconstruct(
         "free_chi2": last.free_chi2,
         "free_likelihood": last.free_likelihood,
         "support_from": support_from,
-        "outputs": {quantity: str(path) for quantity, path in paths.items()},
+        "outputs": {kind: str(path) for kind, path in paths.items()},
     }
     if json == "-":
         import json as encoder
@@ -230,7 +240,7 @@ def reconstruct(
 
 @app.command()
 def compare(
-    result: Annotated[Path, typer.Argument(help="Exported ..._amplitude.tif, or a folder with one.")],
+    result: Annotated[Path, typer.Argument(help="A result (.tif, .ome.tif, .cxi, .npz), or a folder with one.")],
     reference: Annotated[Path, typer.Argument(help="The other one.")],
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -347,6 +357,13 @@ def train(
 
     weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)
     console.print(f"  {escape(str(weights))}")
+
+
+def _places(outputs: list[Path], name: str) -> list[Path]:
+    """Return the files that outputs ask for: themselves, or in a folder the TIFF of that name."""
+    from napari_dipr.io.record import ending_of
+
+    return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
 
 
 def _tell(measurement: "Measurement") -> None:

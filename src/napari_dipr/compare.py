@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from napari_dipr.errors import FileError
-from napari_dipr.io.arrays import load_array
+from napari_dipr.io.record import READABLE, ending_of, read_record
+from napari_dipr.io.tiff import support_beside
 from napari_dipr.physics.symmetry import find_alignment
 
 if TYPE_CHECKING:
@@ -15,19 +16,22 @@ if TYPE_CHECKING:
 
 
 def load_result(path: Path) -> "NDArray[np.complex64]":
-    """Return the object that was exported, from its amplitude's file, or the folder that holds one.
+    """Return the object of a result: of a file that is read as one, or of the folder that holds one.
+
+    Files of one name and several endings are one result.
 
     Raises
     ------
     FileError
         If there is none, or more than one.
     """
-    found = sorted(path.glob("*_amplitude.tif")) if path.is_dir() else [path]
-    if len(found) != 1 or not found[0].name.endswith("_amplitude.tif"):
-        raise FileError(f"{path} is no single result: name an exported ..._amplitude.tif, or a folder with one.")
-    name = found[0].name.removesuffix("_amplitude.tif")
-    amplitude, phase = (load_array(found[0].with_name(f"{name}_{what}.tif")).array for what in ("amplitude", "phase"))
-    return (amplitude * np.exp(1j * phase)).astype(np.complex64)
+    if not path.is_dir():
+        return read_record(path).object
+    found = {file: ending for file in path.iterdir() if (ending := ending_of(file)) in READABLE}
+    results = found.keys() - {support_beside(file) for file in found}
+    if len({file.name.lower().split(str(found[file]))[0] for file in results}) != 1:
+        raise FileError(f"{path} is no single result: name its file ({', '.join(READABLE)}), or a folder with one.")
+    return read_record(min(results)).object
 
 
 def compare(result: "NDArray[np.complex64]", reference: "NDArray[np.complex64]") -> dict[str, Any]:

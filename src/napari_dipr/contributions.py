@@ -57,17 +57,16 @@ def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]
 
 
 def write_layers(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> list[str]:
-    """Write an object's amplitude and phase, and its support where it is among the layers, as TIFF.
+    """Write an object's amplitude and phase, and its support where it is among the layers.
 
-    ``path`` names the set: ``result.tif`` becomes ``result_amplitude.tif``, ``result_phase.tif``,
-    ``result_support.tif``.
+    ``path``'s ending says how, see :func:`~napari_dipr.io.record.write_record`.
 
     Raises
     ------
     FileError
-        If amplitude and phase of one object are not both among the layers.
+        If amplitude and phase of one object are not both among the layers, or they cannot be written so.
     """
-    from napari_dipr.io.write import export
+    from napari_dipr.io.record import Record, write_record
 
     found = {(options.get("metadata") or {}).get(TAG, ("", ""))[1]: (data, options) for data, options, _ in layers}
     if not {"amplitude", "phase"} <= found.keys():
@@ -81,9 +80,8 @@ def write_layers(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> li
     if len(names) > 1:
         raise FileError(f"These layers are of different objects ({', '.join(names)}). Select those of one of them.")
     told = {"program": "napari-dipr", "measurement": {"name": names[0]}}
-    target = Path(path)
-    x = amplitude * np.exp(1j * np.nan_to_num(phase))
-    return [str(p) for p in export(target.parent, target.stem, x, support, told).values()]
+    record = Record.of(amplitude * np.exp(1j * np.nan_to_num(phase)), support, told)
+    return [str(written) for written in write_record(path, record).values()]
 
 
 def propose_support(viewer: "napari.Viewer") -> None:

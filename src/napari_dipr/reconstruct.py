@@ -14,6 +14,7 @@ from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, SolverError
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.read import SAMPLE, load_mask
+from napari_dipr.io.record import read_record
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
 from napari_dipr.networks.zoo import describe_model, fit, fitting_model, model_names
 from napari_dipr.physics.symmetry import nmse
@@ -170,7 +171,10 @@ def known_object(
         If the file does not hold one for this measurement.
     """
     if file is not None:
-        known = np.squeeze(load_array(file).array)
+        try:
+            known: NDArray[np.generic] = read_record(file).object
+        except FileError:  # an array, then
+            known = np.squeeze(load_array(file).array)
         if known.shape != measurement.grid or not np.isfinite(known).all() or not known.any():
             raise FileError(
                 f"{file.name} is no truth for this measurement: it must have the shape {measurement.grid}, this is "

@@ -18,6 +18,7 @@ import pytest
 from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.listing import listing
+from napari_dipr.io.record import READABLE, Record, read_record, write_record
 
 SECONDS, MEMORY = 5, 4 << 30
 MUTATIONS = int(os.environ.get("NAPARI_DIPR_MUTATIONS", "2000"))
@@ -81,6 +82,20 @@ def cbf(path: Path) -> None:
     fabio.cbfimage.CbfImage(data=COUNTS[0]).write(str(path))
 
 
+def result(path: Path) -> None:
+    """Write all that a result can hold."""
+    from napari_dipr.geometry import Geometry
+    from napari_dipr.measurement import Measurement
+
+    counts = COUNTS[0, :, :16]
+    geometry = Geometry(wavelength=0.1, distance=1.0, pixel_size=(55.0, 55.0))
+    measurement = Measurement.of(counts, geometry=geometry, source={"file": "x"})
+    x = np.fft.fft2(np.sqrt(counts))
+    write_record(
+        path, Record.of(x, counts > 20, {}, measurement=measurement, voxel_size_nm=(4, 5), fields={"u": x.real})
+    )
+
+
 def mccd(path: Path) -> None:
     import struct
 
@@ -108,6 +123,7 @@ WAYS: tuple[Callable[[Path], object], ...] = (
     lazily,
     listing,
 )
+RESULTS = {f"result{ending}": result for ending in READABLE}
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -137,7 +153,7 @@ def main(ending: str, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"mutated.{ending}"
-        VALID[ending](path)
+        (VALID | RESULTS)[ending](path)
         content = path.read_bytes()
         refused = 0
         for number in range(count):
@@ -145,7 +161,7 @@ def main(ending: str, count: int, seed: int) -> None:
             print(f"{ending} {seed} {number}", flush=True)  # noqa: T201
             signal.alarm(SECONDS)
             try:
-                WAYS[number % len(WAYS)](path)
+                read_record(path) if ending in RESULTS else WAYS[number % len(WAYS)](path)
             except FileError:
                 refused += 1
             signal.alarm(0)
@@ -153,9 +169,9 @@ def main(ending: str, count: int, seed: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as Linux does it")
-@pytest.mark.parametrize("ending", VALID)
+@pytest.mark.parametrize("ending", [*VALID, *RESULTS])
 def test_a_mutated_file_is_read_or_refused_in_time_and_in_bounds(ending):
-    count = -(-MUTATIONS // len(VALID))
+    count = -(-MUTATIONS // len(VALID | RESULTS))
     command = [sys.executable, __file__, ending, str(count), "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     *_, last = done.stdout.splitlines()

@@ -1,162 +1,193 @@
-"""What goes out comes back, says what made it, and an export that fails leaves what was there."""
+"""Files appear whole and together, and where writing fails what was there stays; a result says what made it."""
 
 import errno
 import json
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from napari_dipr import samples
 from napari_dipr.errors import FileError
-from napari_dipr.io.arrays import load_array
 from napari_dipr.io.provenance import as_json, provenance
-from napari_dipr.io.read import load_mask, read
-from napari_dipr.io.write import export, read_provenance, write_json
+from napari_dipr.io.read import read
+from napari_dipr.io.record import FORMATS, READABLE, Record, check_writable, read_record, write_record, write_records
+from napari_dipr.io.write import file_name, replacing, write_json
 from napari_dipr.solvers.problem import Problem, random_start
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap, autocorrelation_support
 
-
-def planted(shape):
-    rng = np.random.default_rng(0)
-    support = rng.random(shape) < 0.4
-    x = (rng.random(shape) + 1j * rng.normal(size=shape)).astype(np.complex64) * support
-    return x, support
+ENDINGS = [ending for ending in FORMATS if ending != ".png"]  # whose package may be missing
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("shape", [(32, 40), (16, 20, 24)])
-def test_what_is_written_is_read_back(tmp_path, shape):
-    x, support = planted(shape)
-    paths = export(tmp_path / "new" / "folder", "crystal", x, support, {"seed": 3})
-    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {
-        "crystal_amplitude.tif", "crystal_phase.tif", "crystal_support.tif"
-    }  # fmt: skip
-    assert all(path.is_absolute() for path in paths.values())
-    amplitude, phase, inside = (load_array(paths[q]).array for q in ("amplitude", "phase", "support"))
-    assert amplitude.dtype == phase.dtype == np.float32
-    assert inside.dtype == np.uint8
-    np.testing.assert_array_equal(amplitude, np.abs(x))
-    np.testing.assert_array_equal(load_mask(paths["support"]), support)
-    assert not phase[~support].any()
-    told = read_provenance(paths["phase"])
-    back = amplitude * np.exp(1j * (phase + told["global_phase_removed_rad"]))
-    np.testing.assert_allclose(back, x, atol=1e-5)
+def planted(number, shape=(64, 64)):
+    rng = np.random.default_rng(number)
+    x = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    return Record.of(x, np.ones(shape, bool), {"number": number})
 
 
-def test_the_energy_weighted_mean_phase_is_zero_whatever_the_global_phase(tmp_path):
-    x, support = planted((32, 32))
-    first = load_array(export(tmp_path, "a", x, support, {})["phase"]).array
-    second = load_array(export(tmp_path, "b", x * np.exp(2.5j), support, {})["phase"]).array
-    np.testing.assert_allclose(np.exp(1j * first), np.exp(1j * second), atol=1e-4)
-    assert abs(np.angle((np.abs(x) ** 2 * np.exp(1j * first)).sum())) < 1e-5
-
-
-@pytest.mark.parametrize("shape", [(32, 40), (16, 20, 24)])
-def test_imagej_gets_axes_voxel_size_and_settings(tmp_path, shape):
-    x, support = planted(shape)
-    voxel = (4.0, 2.0, 5.0)[-len(shape) :]
-    paths = export(tmp_path, "a", x, support, {"what": "χ², ρ"}, voxel)
-    for path in paths.values():
-        with tifffile.TiffFile(path) as file:
-            assert file.is_imagej
-            assert file.series[0].axes == "ZYX"[-len(shape) :]
-            assert file.series[0].shape == shape
-            meta = file.imagej_metadata
-            assert meta["unit"] == "nm"
-            assert meta.get("spacing") == (4.0 if len(shape) == 3 else None)
-            numerator, denominator = file.pages[0].tags["XResolution"].value
-            assert numerator / denominator == pytest.approx(0.2)
-            numerator, denominator = file.pages[0].tags["YResolution"].value
-            assert numerator / denominator == pytest.approx(0.5)
-            assert json.loads(meta["Info"])["what"] == "χ², ρ"
-        assert read_provenance(path)["voxel_size_nm"] == list(voxel)
+def places(folder):
+    return [folder / f"a{ending}" for ending in ENDINGS]
 
 
 def litter(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("where", ["write", "replace"])
-def test_a_failed_export_leaves_the_old_files_whole_and_nothing_else(tmp_path, monkeypatch, step, error, where):
-    x, support = planted((32, 32))
-    export(tmp_path, "a", x, support, {"number": 1})
-    before, calls = litter(tmp_path), []
-    owner, name = (tifffile, "imwrite") if where == "write" else (os, "replace")
-    original = getattr(owner, name)
+def failing(monkeypatch, owner, name, error, calls_before):
+    """Make a function fail once, after so many calls that are carried out."""
+    original, calls = getattr(owner, name), []
 
-    def failing(*args, **options):
+    def called(*args, **options):
         calls.append(args)
-        if len(calls) == step + 1:
+        if len(calls) == calls_before + 1:
             raise error
         return original(*args, **options)
 
-    monkeypatch.setattr(owner, name, failing)
+    monkeypatch.setattr(owner, name, called)
+
+
+def test_all_formats_of_one_write_appear(tmp_path):
+    files = write_records(places(tmp_path / "new" / "folder"), planted(1))
+    assert set(files) == {"tif", "support", "ome.tif", "cxi", "npz", "vti"}
+    assert {path.name for path in files.values()} == set(litter(tmp_path / "new" / "folder"))
+    assert all(path.is_absolute() for path in files.values())
+
+
+@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("error", [NO_SPACE, KeyboardInterrupt()])
+def test_a_failed_replacement_leaves_the_old_files_whole_and_nothing_else(tmp_path, monkeypatch, step, error):
+    for folder in (tmp_path / "old", tmp_path / "empty"):
+        folder.mkdir()
+    write_records(places(tmp_path / "old"), planted(1))
+    for folder in (tmp_path / "old", tmp_path / "empty"):
+        before = litter(folder)
+        failing(monkeypatch, os, "replace", error, step)
+        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else FileError):
+            write_records(places(folder), planted(2))
+        monkeypatch.undo()
+        assert litter(folder) == before
+        write_records(places(folder), planted(2))
+        assert [read_record(folder / f"a{ending}").provenance["number"] for ending in READABLE] == [2] * 4
+
+
+@pytest.mark.parametrize("error", [NO_SPACE, KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize(
+    ("owner", "name", "before"),
+    [("tifffile", "imwrite", 0), ("tifffile", "imwrite", 1), ("tifffile.TiffWriter", "write", 3),
+     ("numpy", "savez_compressed", 0), ("pathlib.Path", "write_bytes", 0), ("zlib", "compress", 0)],
+)  # fmt: skip
+def test_a_failed_write_leaves_the_old_files_whole_and_nothing_else(tmp_path, monkeypatch, owner, name, before, error):
+    import pkgutil
+
+    write_records(places(tmp_path), planted(1))
+    there = litter(tmp_path)
+    failing(monkeypatch, pkgutil.resolve_name(owner), name, error, before)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else FileError) as caught:
-        export(tmp_path, "a", 2 * x, support, {"number": 2})
-    if isinstance(error, OSError):
-        assert "No space left" in str(caught.value)
-    assert litter(tmp_path) == before
+        write_records(places(tmp_path), planted(2))
+    if error is NO_SPACE:
+        assert "No space left on device. Nothing was changed; choose another folder" in str(caught.value)
     monkeypatch.undo()
-    export(tmp_path, "a", 2 * x, support, {"number": 2})
-    assert read_provenance(tmp_path / "a_phase.tif")["number"] == 2
+    assert litter(tmp_path) == there
 
 
-def test_a_failed_first_export_leaves_nothing(tmp_path, monkeypatch):
-    x, support = planted((32, 32))
-    original, calls = os.replace, []
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_write import planted, write_record, FileError
+limit = {limit}
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+for path in map(Path, sys.argv[1:]):
+    try:
+        write_record(path, planted(2))
+    except FileError as error:
+        print(path.name, error)
+"""
 
-    def failing(*args):
-        calls.append(args)
-        if len(calls) == 2:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return original(*args)
 
-    monkeypatch.setattr(os, "replace", failing)
-    with pytest.raises(FileError, match="Permission denied"):
-        export(tmp_path, "a", x, support, {})
-    assert litter(tmp_path) == {}
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not bounded there")
+def test_files_that_may_not_grow_further_stay_as_they_were(tmp_path):
+    write_records([*places(tmp_path), tmp_path / "a.png"], planted(1))
+    before = litter(tmp_path)
+    code = FULL_DISK.format(tests=str(Path(__file__).parent), limit=min(map(len, before.values())) // 2)
+    paths = [*places(tmp_path), tmp_path / "a.png"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [path.name for path in paths]
+    assert all("Cannot write to" in line and ("too large" in line or "disk full" in line) for line in lines), lines
+    assert litter(tmp_path) == before
 
 
-def test_folders_that_cannot_be_written_to(tmp_path, monkeypatch):
-    x, support = planted((32, 32))
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("name", ["TemporaryFile", "TemporaryDirectory"])
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, monkeypatch, number, name):
+    write_records(places(tmp_path), planted(1))
+    before = litter(tmp_path)
+    failing(monkeypatch, tempfile, name, OSError(number, os.strerror(number)), 0)
+    with pytest.raises(FileError, match=f"Cannot write to {tmp_path}: {os.strerror(number)}"):
+        write_records(places(tmp_path), planted(2))
+    assert litter(tmp_path) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.getuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_stays_as_it_was(tmp_path):
+    write_records(places(tmp_path), planted(1))
+    before = litter(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(FileError, match="Permission denied"):
+            write_records(places(tmp_path), planted(2))
+        assert litter(tmp_path) == before
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_what_is_in_the_way_is_told_and_kept(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(FileError, match="Cannot write to"):
-            export(folder, "a", x, support, {})
+        for act in (lambda path: write_record(path, planted(1)), lambda path: check_writable([path])):
+            with pytest.raises(FileError, match="Cannot write to"):
+                act(folder / "a.tif")
+    (tmp_path / "a_support.tif").mkdir()
+    with pytest.raises(FileError, match=r"a_support\.tif: it is a folder"):
+        check_writable([tmp_path / "a.tif"])
     assert (tmp_path / "file").read_text() == "mine"
-    (tmp_path / "a_phase.tif").mkdir()
-    with pytest.raises(FileError, match="is a folder"):
-        export(tmp_path, "a", x, support, {})
-    assert {path.name for path in tmp_path.iterdir()} == {"file", "a_phase.tif"}
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "a_support.tif"}
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".", "a:b", "a\\b"])
-def test_names_that_cannot_be_files(tmp_path, name):
-    with pytest.raises(FileError, match="cannot begin a file's name"):
-        export(tmp_path, name, *planted((32, 32)), {})
+def test_one_file_for_each_ending(tmp_path):
+    with pytest.raises(FileError, match=r"b\.tiff is a second file \.tif\. Name one"):
+        check_writable([tmp_path / "a.tif", tmp_path / "a.ome.tif", tmp_path / "b.tiff"])
 
 
-def test_objects_that_cannot_be_written(tmp_path):
-    x, support = planted((32, 32))
-    with pytest.raises(FileError, match="of one shape"):
-        export(tmp_path, "a", x, support[:16], {})
-    x[3, 3] = np.nan
-    with pytest.raises(FileError, match="not finite"):
-        export(tmp_path, "a", x, support, {})
-    assert litter(tmp_path) == {}
+def test_files_in_several_folders_appear_together(tmp_path):
+    paths = [tmp_path / "x" / "a.cxi", tmp_path / "y" / "a.npz"]
+
+    def half_written():
+        with replacing(*paths) as new:
+            for path in new:
+                path.write_text("half")
+            raise ValueError("out of luck")
+
+    with pytest.raises(ValueError, match="out of luck"):
+        half_written()
+    assert litter(tmp_path / "x") == litter(tmp_path / "y") == {}
+    write_records(paths, planted(1))
+    assert [path.exists() for path in paths] == [True, True]
 
 
-def test_a_file_that_says_nothing_of_itself(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((16, 16)))
-    with pytest.raises(FileError, match="no record"):
-        read_provenance(tmp_path / "a.tif")
-    with pytest.raises(FileError, match="no record"):
-        read_provenance(tmp_path / "none.tif")
+def test_any_name_becomes_a_files():
+    assert [file_name(name) for name in ("12:30 run?", "../a b", "σ-2.x", "", "//")] == [
+        "12-30-run", "a-b", "σ-2.x", "reconstruction", "reconstruction"
+    ]  # fmt: skip
 
 
 def test_provenance_holds_all_that_made_a_result(tmp_path):
@@ -168,8 +199,8 @@ def test_provenance_holds_all_that_made_a_result(tmp_path):
         measurement, recipe, result, support_from="autocorrelation", start="random phases", seed=7, device="cpu",
         edits=np.int64(3), odd=float("nan"),
     )  # fmt: skip
-    paths = export(tmp_path, "a", result.object[0], result.support[0], told)
-    told = read_provenance(paths["amplitude"])
+    write_record(tmp_path / "a.cxi", Record.of(result.object[0], result.support[0], told, measurement=measurement))
+    told = read_record(tmp_path / "a.cxi").provenance
     assert told["measurement"]["source"] == measurement.source
     assert told["measurement"]["history"] == list(measurement.history)
     assert told["recipe"]["text"] == "hio(beta=0.8)*20 + er*5; shrinkwrap(every=10)"
@@ -199,10 +230,7 @@ def test_json_replaces_only_when_it_is_whole(tmp_path, monkeypatch):
     write_json(tmp_path / "a.json", {"x": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": None}
 
-    def failing(*args):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "replace", failing)
+    failing(monkeypatch, os, "replace", OSError(errno.EIO, "Input/output error"), 0)
     with pytest.raises(FileError, match="Input/output error"):
         write_json(tmp_path / "a.json", {"x": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_dipr.errors import DiprError
-from napari_dipr.io.write import read_provenance
+from napari_dipr.io.record import read_record
 from napari_dipr.samples import sample
 from napari_dipr.ui.refine_panel import WRITTEN, RefinePanel
 from napari_dipr.ui.runs_panel import RunsPanel
@@ -93,19 +93,19 @@ def test_a_run_is_compared_with_the_known_object_and_with_a_file(refined, idle, 
     runs.other.value = "the known object"
     runs.compare_button.click()
     idle(lambda: "known object" in runs.words.text())
-    second.write(tmp_path, "second")
+    second.write([tmp_path / "second.tif"])
     monkeypatch.setattr(
         "napari_dipr.ui.runs_panel.QFileDialog.getOpenFileName",
-        lambda *args, **options: (str(tmp_path / "second_amplitude.tif"), ""),
+        lambda *args, **options: (str(tmp_path / "second.tif"), ""),
     )
     runs.other.value = "a file …"
     runs.compare_button.click()
-    idle(lambda: "second_amplitude.tif" in runs.words.text())
+    idle(lambda: "second.tif" in runs.words.text())
     assert "amplitudes correlate at 1.000, complex objects at 1.000" in runs.words.text()
-    (tmp_path / "second_phase.tif").unlink()
+    (tmp_path / "second_support.tif").unlink()
     runs.compare_button.click()
     idle(lambda: bool(told.messages()))
-    assert "second_phase.tif" in told.messages()[-1]
+    assert "second_support.tif" in told.messages()[-1]
 
 
 def test_runs_of_another_measurement_come_back_with_it(refined, finished):
@@ -195,8 +195,8 @@ def test_a_ramp_is_taken_off_what_is_shown_and_put_on_again_to_go_on(loaded, fin
     np.testing.assert_allclose(back * turned / abs(turned), before.object, atol=1e-3 * np.abs(before.object).max())
     chi2 = before.history[-1].chi2
     loaded.refine.iterations.value, loaded.refine.start.value = 1, "last"
-    paths = session.history.shown.write(tmp_path, "levelled")
-    assert "phase ramp of" in read_provenance(paths["phase"])["settled_by_hand"][0]
+    paths = session.history.shown.write([tmp_path / "levelled.tif"])
+    assert "phase ramp of" in read_record(paths["tif"]).provenance["settled_by_hand"][0]
     loaded.refine.bar.start.click()
     finished(session)
     assert session.refinement.snapshot.history[-1].chi2 < 1.5 * chi2

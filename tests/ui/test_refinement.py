@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_dipr.errors import DiprError
-from napari_dipr.io.write import read_provenance
+from napari_dipr.io.record import read_record
 from napari_dipr.measurement import simulate
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.samples import sample
@@ -381,7 +381,7 @@ def test_partial_coherence_and_free_pixels_reach_solver_curve_and_export(loaded,
     loaded.export.folder.value = tmp_path
     loaded.export.export_button.click()
     idle(lambda: bool(paths))
-    told = read_provenance(paths["amplitude"])
+    told = read_record(paths["tif"]).provenance
     assert len(told["errors"]["psf_sigma"]) == 2
     assert all(sigma > 0 for sigma in told["errors"]["psf_sigma"])
     assert told["errors"]["chi2"] == pytest.approx(last.chi2, rel=1e-3)

@@ -37,17 +37,19 @@ DATA = (
     "entry_*/measurement/data",
     "entry_*/ESRF-*/*/data",
     "*.1/measurement/*",
+    "entry_2/data_1/data",  # the measurement's place in a result (io/cxi.py)
 )
+# Below, all is within the entry.
 BLOCKS = "entry/data"
-DETECTORS = ("entry_1/instrument_1/detector_1", "entry/instrument/detector", "entry/instrument/eiger")
+DETECTORS = ("instrument_1/detector_1", "instrument/detector", "instrument/eiger")
 MASKS = ("pixel_mask", "detectorSpecific/pixel_mask", "mask")
 WAVELENGTHS = (
-    "entry_1/instrument_1/beam_1/incident_wavelength",
-    "entry_1/instrument_1/source_1/wavelength",
-    "entry/instrument/beam/incident_wavelength",
-    "entry/instrument/monochromator/wavelength",
+    "instrument_1/beam_1/incident_wavelength",
+    "instrument_1/source_1/wavelength",
+    "instrument/beam/incident_wavelength",
+    "instrument/monochromator/wavelength",
 )
-ENERGIES = ("entry_1/instrument_1/source_1/energy", "entry_1/instrument_1/beam_1/incident_energy")
+ENERGIES = ("instrument_1/source_1/energy", "instrument_1/beam_1/incident_energy")
 # Of a CXI mask: the one bit that speaks of no fault (inside the support).
 INSIDE_SUPPORT = 0x10000
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "a": 1e-10, "å": 1e-10, "angstrom": 1e-10}
@@ -85,13 +87,15 @@ def open_hdf5(path: Path, key: str | None, prefer: str) -> Iterator[Content]:
 
 def _by_itself(file: h5py.File, path: Path, prefer: str) -> tuple[str, tuple[str, ...]]:
     """Return the dataset that is taken where none is named, and why."""
-    if (key := _default(file, path)) is not None:
-        return key, (f"took {key!r}, {file[key].shape}, the file's default",)
-    for pattern in DATA:
-        found = {name: file[name].shape for name in _like(file, pattern, path) if _is_array(file, name, path)}
-        if found:
-            key, (words,) = choose(path, found, prefer)
-            return key, (words.replace(f"{found[key]}", f"{found[key]}, where {_kind(key)} has its data", 1),)
+    for kinds in (NUMERIC.replace("c", ""), "c"):  # a complex array is a result, which the measurement may be beside
+        if (key := _default(file, kinds, path)) is not None:
+            return key, (f"took {key!r}, {file[key].shape}, the file's default",)
+        for pattern in DATA:
+            names = _like(file, pattern, path)
+            found = {name: file[name].shape for name in names if _is_array(file, name, kinds, path)}
+            if found:
+                key, (words,) = choose(path, found, prefer)
+                return key, (words.replace(f"{found[key]}", f"{found[key]}, where {_kind(key)} has its data", 1),)
     if _blocks(file, BLOCKS, path):
         return BLOCKS, ()
     shapes: dict[str, tuple[int, ...]] = {}
@@ -104,7 +108,7 @@ def _by_itself(file: h5py.File, path: Path, prefer: str) -> tuple[str, tuple[str
     return choose(path, shapes, prefer)
 
 
-def _default(file: h5py.File, path: Path) -> str | None:
+def _default(file: h5py.File, kinds: str, path: Path) -> str | None:
     """Follow NeXus's ``default`` attributes to the array that ``signal`` names; None where they lead to none."""
     own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
     for at in [""] if "default" in file.attrs else own:
@@ -115,7 +119,7 @@ def _default(file: h5py.File, path: Path) -> str | None:
                 break
             at = (text if (text := _text(step)).startswith("/") else f"{at}/{text}").strip("/")
             if "signal" in told:
-                if _is_array(file, at, path):
+                if _is_array(file, at, kinds, path):
                     return at
                 break
     return None
@@ -163,12 +167,12 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
     return node
 
 
-def _is_array(file: h5py.File, key: str, path: Path) -> bool:
-    dataset = _beside(file, key, NUMERIC, path)
+def _is_array(file: h5py.File, key: str, kinds: str, path: Path) -> bool:
+    dataset = dataset_at(file, key, kinds, path)
     return dataset is not None and dataset.shape is not None and is_picture(dataset.shape)
 
 
-def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset | None:
+def dataset_at(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset | None:
     """Return a dataset that has all of its sources at hand; None where there is none of that name and these kinds."""
     refuse_links_away(file, name, path)  # before anything is opened
     node = file.get(name) if name in file else None
@@ -179,7 +183,7 @@ def _beside(file: h5py.File, name: str, kinds: str, path: Path) -> h5py.Dataset 
 
 
 def _kind(key: str) -> str:
-    if key.startswith("entry_1/"):
+    if key.startswith(("entry_1/", "entry_2/")):
         return "CXI"
     return "the ESRF" if key.startswith("entry_") or ".1/" in key else "NeXus"
 
@@ -217,13 +221,15 @@ class _Joined:
 
 
 def _detectors(key: str) -> list[str]:
-    return [key.rpartition("/")[0], *DETECTORS] if key.startswith(("entry_1/", "entry/")) else []
+    entry = key.split("/")[0]
+    there = (f"{entry}/{detector}" for detector in DETECTORS)
+    return [key.rpartition("/")[0], *there] if entry in ("entry", "entry_1", "entry_2") else []
 
 
 def _measured(file: h5py.File, key: str, shape: tuple[int, ...], index: Index, path: Path) -> Measured:
     """Return where the file's own mask says that pixels are good, cut as the data, and what was made of it."""
     for name in (f"{group}/{mask}" for group in _detectors(key) for mask in MASKS):
-        dataset = _beside(file, name, "iub", path)
+        dataset = dataset_at(file, name, "iub", path)
         if dataset is None or dataset.shape[-2:] != shape[-2:]:
             continue
         frames = len(dataset.shape) > 2 and dataset.shape != shape
@@ -242,9 +248,10 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
     """Return the geometry where the file tells all of it; lengths without a unit are metres, energies joules."""
     if not (groups := _detectors(key)):
         return None
-    wavelength = next((w for name in WAVELENGTHS if (w := _number(file, name, METRES, path))), None)
+    entry = key.split("/")[0]
+    wavelength = next((w for name in WAVELENGTHS if (w := _number(file, f"{entry}/{name}", METRES, path))), None)
     if wavelength is None:
-        energy = next((e for name in ENERGIES if (e := _number(file, name, JOULES, path))), None)
+        energy = next((e for name in ENERGIES if (e := _number(file, f"{entry}/{name}", JOULES, path))), None)
         wavelength = HC / energy if energy else None
     for group in groups:
         distance, height, width = [
@@ -258,7 +265,7 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
 
 
 def _number(file: h5py.File, name: str, units: Mapping[str, float], path: Path) -> float | None:
-    dataset = _beside(file, name, "iuf", path)
+    dataset = dataset_at(file, name, "iuf", path)
     if dataset is None or dataset.size != 1:
         return None
     factor = units.get(_text(dataset.attrs.get("units", next(iter(units)))).strip().lower())

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dipr.errors import FileError
-from napari_dipr.io.content import NUMERIC, Content, choose, no_key, refuse_too_large
+from napari_dipr.io.content import NUMERIC, Content, Measured, choose, no_key, refuse_too_large
 from napari_dipr.io.region import Index, taken
 
 
@@ -118,7 +118,15 @@ def open_npz(path: Path, key: str | None, prefer: str) -> Iterator[Content]:
         with np.load(path, allow_pickle=False) as archive:
             return np.asarray(archive[name][index])
 
-    yield Content(shape, dtype, load, key, notes, in_parts=False)
+    def measured(index: Index) -> Measured:
+        # Of our own results (io/npz.py).
+        if name != "intensities" or headers.get("measured", (None,))[0] != shape:
+            return None, ()
+        with np.load(path, allow_pickle=False) as archive:
+            good = archive["measured"][index] != 0
+        return good, (f"'measured' says of {int((~good).sum())} pixels that they are bad",)
+
+    yield Content(shape, dtype, load, key, notes, measured, in_parts=False)
 
 
 def npz_headers(path: Path) -> dict[str, tuple[tuple[tuple[int, ...], np.dtype[Any]], int]]:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dipr import __version__
+from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
 from napari_dipr.solvers.coherence import widths
@@ -63,21 +65,12 @@ def provenance(
     dict
         Plain JSON types, None for what is not known or not finite.
     """
-    geometry = measurement.geometry
     last = None if result is None else result.history[-1]
     return as_json(
         {
             "program": "napari-dipr",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "measurement": {
-                "name": measurement.name,
-                "source": measurement.source,
-                "history": measurement.history,
-                "grid": measurement.grid,
-                "unmeasured_pixels": int((~measurement.measured).sum()),
-                "photons_per_unit": measurement.photons_per_unit,
-                "geometry": None if geometry is None else geometry.model_dump(mode="json"),
-            },
+            "measurement": about_measurement(measurement),
             "start": {
                 "support_from": support_from,
                 "object": start,
@@ -112,6 +105,52 @@ def provenance(
             },
         }
     )
+
+
+def about_measurement(measurement: Measurement) -> dict[str, Any]:
+    """Return all but the arrays of a measurement, as plain JSON; :func:`measurement_from` makes one of it again."""
+    return as_json(
+        {
+            "name": measurement.name,
+            "source": measurement.source,
+            "history": measurement.history,
+            "grid": measurement.grid,
+            "unmeasured_pixels": int((~measurement.measured).sum()),
+            "photons_per_unit": measurement.photons_per_unit,
+            "geometry": None if measurement.geometry is None else geometry_as_json(measurement.geometry),
+        }
+    )
+
+
+def measurement_from(intensities: NDArray[Any], measured: NDArray[Any], told: dict[str, Any]) -> Measurement:
+    """Return a measurement of what a file holds: its arrays, and what :func:`about_measurement` told.
+
+    Raises
+    ------
+    MeasurementError
+        If the arrays cannot be a measurement.
+    """
+    geometry = told["geometry"]
+    return Measurement.of(
+        intensities,
+        zero_frequency="centre",
+        measured=measured,
+        name=told["name"],
+        photons_per_unit=told["photons_per_unit"],
+        geometry=None if geometry is None else geometry_from_json(geometry),
+        history=tuple(told["history"]),
+        source=dict(told["source"]),
+    )
+
+
+def geometry_as_json(geometry: Geometry) -> dict[str, Any]:
+    """Return a geometry's fields as plain JSON."""
+    return geometry.model_dump(mode="json")
+
+
+def geometry_from_json(told: dict[str, Any]) -> Geometry:
+    """Return the geometry that :func:`geometry_as_json` told."""
+    return Geometry.model_validate(told)
 
 
 def as_json(value: Any) -> Any:

@@ -1,23 +1,25 @@
-"""The Export panel: the reconstruction as TIFF, with its history inside."""
+"""The Export panel: the reconstruction in one or several formats, with its history inside."""
 
 import os
 from pathlib import Path
 
 import napari
-from magicgui.widgets import FileEdit, LineEdit
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from magicgui.widgets import CheckBox, FileEdit, LineEdit
+from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from napari_dipr.errors import DiprError, FileError
-from napari_dipr.io.write import file_name, result_paths
+from napari_dipr.io.record import FORMATS, files_of
+from napari_dipr.io.write import FORBIDDEN, file_name
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.memory import FormMemory
 from napari_dipr.ui.session import session_of
 
-ABOUT = "Amplitude and phase as 32-bit, support as 8-bit TIFF; ImageJ opens them."
+ABOUT = "All settings are in the files; .cxi and .npz hold the measurement, too."
+COLUMNS = 3
 
 
 class ExportPanel(QWidget):
-    """Choose a folder and write amplitude, phase and support."""
+    """Choose a folder and formats, and write the object, its support and all settings."""
 
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
@@ -26,22 +28,31 @@ class ExportPanel(QWidget):
             mode="d", value=Path.home() / "napari-dipr", label="folder", tooltip="Made where it is missing"
         )
         self.name = LineEdit(label="name", tooltip="What the files' names begin with")
+        self.formats = {
+            ending: CheckBox(value=ending == ".tif", text=ending, tooltip=kind.about)
+            for ending, kind in FORMATS.items()
+        }
         self.export_button = button(
-            "Export TIFF", "Write amplitude, phase and support, with all settings inside", self._export, "Ctrl+Alt+E"
+            "Export", "Write the object and its support, with all settings inside", self._export, "Ctrl+Alt+E"
         )
-        self.memory = FormMemory("export", {"folder": self.folder})
+        self.memory = FormMemory("export", {"folder": self.folder, **self.formats})
         self.state = remark(ABOUT)
         form = Form()
         form.add(self.folder, self.name)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        grid = QGridLayout()
+        for number, box in enumerate(self.formats.values()):
+            grid.addWidget(box.native, *divmod(number, COLUMNS))
+        layout.addLayout(grid)
         layout.addWidget(self.export_button)
         layout.addWidget(self.state)
         layout.addStretch()
         self.summary = self._given = self._measured = ""
-        self._asked, self._found = Path(), False
-        self.name.changed.connect(lambda name: self._enable())
-        self.folder.changed.connect(lambda folder: self._enable())
+        self._asked: list[Path] = []
+        self._found: list[Path] = []
+        for widget in (self.name, self.folder, *self.formats.values()):
+            widget.changed.connect(lambda value: self._enable())
         follow(self, session.measurement_changed, self._measurement_changed)
         follow(self, session.refinement.advanced, self._enable)
         follow(self, session.support_changed, self._enable)
@@ -58,7 +69,7 @@ class ExportPanel(QWidget):
     def _enable(self) -> None:
         """Name the files after the run, and say what would be written, and over what."""
         session, result = self.session, self.session.history.current("")
-        self.export_button.setEnabled(result is not None)
+        self.export_button.setEnabled(result is not None and any(box.value for box in self.formats.values()))
         if result is not None and self.name.value == self._given:
             self._given = file_name(f"{result.measurement.name}_run{result.number}")
             with self.name.changed.blocked():
@@ -71,20 +82,27 @@ class ExportPanel(QWidget):
             and (support != result.snapshot.support).any()
         ):
             also += " The support has changed since the last run: that run's own is written."
-        if is_there := self._is_there():
-            also += f" {self.name.value} is in this folder already: it would be replaced."
-        self.export_button.setText("Replace TIFF" if is_there else "Export TIFF")
+        if there := self._there():
+            names = ", ".join(path.name for path in there)
+            also += f" {names} {'is' if len(there) == 1 else 'are'} in this folder already and would be replaced."
+        self.export_button.setText("Replace" if there else "Export")
         self.state.setText(ABOUT + also)
 
-    def _is_there(self) -> bool:
-        """Say whether there are files of that name; a disk is not asked at each stroke of a brush."""
+    def _there(self) -> list[Path]:
+        """Return which of the files are there already; a disk is not asked at each stroke of a brush."""
         try:
-            amplitude = result_paths(self._folder(), self.name.value)["amplitude"]
+            asked = [file for path in self._paths() for file in files_of(path).values()]
         except DiprError:  # told when it is written to
-            return False
-        if amplitude != self._asked:
-            self._asked, self._found = amplitude, os.path.exists(amplitude)
+            return []
+        if asked != self._asked:
+            self._asked, self._found = asked, [path for path in asked if os.path.exists(path)]
         return self._found
+
+    def _paths(self) -> list[Path]:
+        folder, name = self._folder(), self.name.value
+        if name in ("", ".", "..") or set(name) & FORBIDDEN:
+            raise FileError(f"{name!r} cannot begin a file's name. Use letters, digits, dots, hyphens and underscores.")
+        return [folder / f"{name}{ending}" for ending, box in self.formats.items() if box.value]
 
     def _folder(self) -> Path:
         try:
@@ -93,14 +111,14 @@ class ExportPanel(QWidget):
             raise FileError("The folder begins with nobody's home folder. Choose another one.") from error
 
     def _export(self) -> None:
-        folder = self._folder()
+        paths = self._paths()
         self.memory.save()
-        self.session.export(folder, self.name.value, self._exported)
+        self.session.export(paths, self._exported)
 
     def _exported(self, paths: dict[str, Path]) -> None:
         folder = next(iter(paths.values())).parent
         self.summary = f"in {folder.name}"
-        self._asked = Path()
+        self._asked = []
         self._enable()
         self.state.setText(f"Written to {folder}: {', '.join(path.name for path in paths.values())}")
         self.session.exported.emit(paths)

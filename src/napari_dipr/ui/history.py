@@ -1,7 +1,7 @@
 """The runs of a session: what each ended with, to be shown again, compared, continued, exported."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,12 +65,12 @@ class Result:
         """A small grey picture of the amplitude, ``[rows, columns]``."""
         return thumbnail(self.snapshot.amplitude, self.snapshot.support)
 
-    def write(self, folder: Path, name: str) -> dict[str, Path]:
-        """Write amplitude, phase and support as TIFF; see :func:`~napari_dipr.io.write.export`."""
+    def write(self, paths: Sequence[Path]) -> dict[str, Path]:
+        """Write it with the measurement and all settings; see :func:`~napari_dipr.io.record.write_records`."""
         import torch
 
         from napari_dipr.io.provenance import provenance
-        from napari_dipr.io.write import export
+        from napari_dipr.io.record import Record, write_records
         from napari_dipr.solvers.coherence import widths
 
         snapshot, measurement = self.snapshot, self.measurement
@@ -85,7 +85,8 @@ class Result:
         window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
         told = provenance(measurement, **self.settings, errors=errors, window=window)
         voxel = measurement.voxel_size
-        return export(folder, name, snapshot.object, snapshot.support, told, voxel)
+        record = Record.of(snapshot.object, snapshot.support, told, measurement=measurement, voxel_size_nm=voxel)
+        return write_records(paths, record)
 
 
 class History:

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
+from napari_dipr.io.record import READABLE
 from napari_dipr.ui.crystal_form import CrystalForm
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.history import Result, Settled
@@ -183,7 +184,8 @@ class RunsPanel(QWidget):
         if chosen is None:
             raise DiprError("There is no run yet. Start a refinement first.")
         if other == FILE:
-            path, _ = QFileDialog.getOpenFileName(self, "Compare with", filter="Results (*_amplitude.tif)")
+            kinds = " ".join(f"*{ending}" for ending in READABLE)
+            path, _ = QFileDialog.getOpenFileName(self, "Compare with", filter=f"Results ({kinds})")
             if not path:
                 return
             other = Path(path)

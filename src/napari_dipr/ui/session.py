@@ -5,7 +5,7 @@ the jobs handed to ``worker``.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -335,8 +335,8 @@ class Session:
 
     # --- object ------------------------------------------------------------------------------------------------------
 
-    def export(self, folder: Path, name: str, done: Callable[[dict[str, Path]], None]) -> None:
-        """Write amplitude, phase and support of what is shown as TIFF, off the main thread.
+    def export(self, paths: Sequence[Path], done: Callable[[dict[str, Path]], None]) -> None:
+        """Write what is shown, off the main thread; see :func:`~napari_dipr.io.record.write_records`.
 
         Raises
         ------
@@ -346,7 +346,7 @@ class Session:
         result = self.history.current("exported while it ran")
         if result is None:
             raise DiprError("There is nothing to export yet. Start a refinement first.")
-        self.do(lambda: result.write(folder, name), done, "Exporting", whatever_is_loaded=True)
+        self.do(lambda: result.write(paths), done, "Exporting", whatever_is_loaded=True)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
