@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.geometry import Geometry
+from napari_dipr.measurement import Measurement
 from napari_dipr.physics.displacement import displacement, strain, unwrapped, without_ramp
 from napari_dipr.physics.orthogonal import Cubes
+from napari_dipr.physics.placement import centred
 
 Frame = Literal["laboratory", "sample"]
 # Share of the median amplitude in the support from which on a voxel is the crystal's: those on its edge, which it fills
@@ -109,3 +111,19 @@ def lattice(
     u = displacement(unwrapped(without_ramp(x), solid), float(np.linalg.norm(q)))
     along = cubes.field(strain(u, basis, q))
     return Lattice(np.abs(cubes.object(x)), cubes.field(u), along, cubes.voxel, q, frame)
+
+
+def crystal_of(
+    measurement: Measurement, x: NDArray[np.complexfloating], support: NDArray[np.bool_], frame: Frame = "laboratory"
+) -> Lattice | None:
+    """Return the crystal that an object of a measurement is, wherever it lies; None where no scan's geometry is known.
+
+    Raises
+    ------
+    MeasurementError
+        As of :func:`lattice`.
+    """
+    geometry = measurement.geometry
+    if geometry is None or geometry.scan is None or x.ndim != 3:
+        return None
+    return lattice(*centred(x, support), geometry, frame=frame)

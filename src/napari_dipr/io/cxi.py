@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_dipr import __version__
 from napari_dipr.errors import FileError
 from napari_dipr.io.hdf5 import HC, dataset_at
-from napari_dipr.io.provenance import measurement_from
+from napari_dipr.io.provenance import about_measurement, measurement_from
 
 if TYPE_CHECKING:
     from napari_dipr.geometry import Geometry
@@ -55,7 +55,20 @@ def write_cxi(record: "Record", path: Path) -> None:
             _image(entry, number, record, values, name)
         _link(entry, f"/{IMAGE}/data", record.object.ndim)
         if record.measurement is not None:
-            _measurement(file, record.measurement)
+            _measurement(file, record.measurement, "entry_2")
+    path.write_bytes(content.getbuffer())
+
+
+def write_measurement(measurement: "Measurement", path: Path) -> None:
+    """Write a measurement alone, as ``entry_1``: so CXI files and PyNX have it."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.attrs["default"], file.attrs["creator"] = "entry_1", "napari-dipr"
+        file["cxi_version"] = VERSION
+        _measurement(file, measurement, "entry_1")
+        note = _group(file["entry_1"], "note_1", "NXnote")
+        note["description"], note["type"] = "provenance", "application/json"
+        _text(note, "data", json.dumps({"measurement": about_measurement(measurement)}, allow_nan=False))
     path.write_bytes(content.getbuffer())
 
 
@@ -162,8 +175,8 @@ def _interpretation(dimensions: int) -> str:
     return "image" if dimensions == 2 else "scalar"
 
 
-def _measurement(file: h5py.File, measurement: "Measurement") -> None:
-    entry = _entry(file, "entry_2")
+def _measurement(file: h5py.File, measurement: "Measurement", name: str) -> None:
+    entry = _entry(file, name)
     _text(entry, "title", measurement.name)
     instrument = _group(entry, "instrument_1", "NXinstrument")
     detector = _group(instrument, "detector_1", "NXdetector")
@@ -171,7 +184,7 @@ def _measurement(file: h5py.File, measurement: "Measurement") -> None:
     _dataset(detector, "mask", np.where(measurement.measured, np.uint32(0), INVALID))
     if measurement.geometry is not None:
         _tell_geometry(measurement.geometry, instrument, detector)
-    _link(entry, f"/{DETECTOR}/data", measurement.intensities.ndim)
+    _link(entry, f"/{name}/instrument_1/detector_1/data", measurement.intensities.ndim)
 
 
 def _tell_geometry(geometry: "Geometry", instrument: h5py.Group, detector: h5py.Group) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dipr.errors import FileError
-from napari_dipr.io.provenance import measurement_from
+from napari_dipr.io.provenance import about_measurement, measurement_from
 
 if TYPE_CHECKING:
     from napari_dipr.io.record import Record
+    from napari_dipr.measurement import Measurement
 
 FIELD = "field_"
 
@@ -30,6 +31,13 @@ def write_npz(record: "Record", path: Path) -> None:
     arrays["provenance"] = np.array(json.dumps(record.provenance, allow_nan=False))
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def write_measurement(measurement: "Measurement", path: Path) -> None:
+    """Write a measurement alone: ``intensities``, ``measured`` and ``provenance``, as in a result."""
+    told = np.array(json.dumps({"measurement": about_measurement(measurement)}, allow_nan=False))
+    with path.open("wb") as file:
+        np.savez_compressed(file, intensities=measurement.intensities, measured=measurement.measured, provenance=told)
 
 
 def read_npz(path: Path) -> dict[str, Any]:

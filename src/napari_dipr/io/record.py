@@ -13,6 +13,7 @@ from napari_dipr.extras import require
 from napari_dipr.io import cxi, figure, npz, tiff, vti
 from napari_dipr.io.provenance import about_measurement, as_json
 from napari_dipr.io.write import FORBIDDEN, replacing, writable_folder
+from napari_dipr.lattice import Lattice
 from napari_dipr.measurement import Measurement
 
 
@@ -128,10 +129,8 @@ _ALSO = {".tiff": ".tif", ".ome.tiff": ".ome.tif"}
 
 def ending_of(path: str | Path) -> str | None:
     """Return which of :data:`FORMATS` a file's ending stands for; None where it is none."""
-    name = Path(path).name.lower()
-    found = [ending for ending in (*FORMATS, *_ALSO) if name.endswith(ending) and name != ending]
-    ending = max(found, key=len, default=None)
-    return None if ending is None else _ALSO.get(ending, ending)
+    ending = _spelled(path)
+    return _ALSO.get(ending, ending) or None
 
 
 def files_of(path: str | Path) -> dict[str, Path]:
@@ -199,6 +198,60 @@ def write_records(paths: Sequence[str | Path], record: Record) -> dict[str, Path
     return {kind: place for group in places.values() for kind, place in group.items()}
 
 
+def write_crystal(paths: Sequence[str | Path], found: Lattice, provenance: dict[str, Any]) -> dict[str, Path]:
+    """Write a crystal on its cubic voxels beside a result's files, as ``NAME_crystal`` with their endings.
+
+    Displacement and strain are fields; the phase is that of the displacement.
+
+    Returns
+    -------
+    dict of str to Path
+        What :func:`write_records` returns, each kind with ``crystal_`` before it.
+
+    Raises
+    ------
+    FileError
+        If the files cannot be written.
+    """
+    there = np.isfinite(found.displacement)
+    phase = -float(np.linalg.norm(found.bragg)) * np.where(there, found.displacement, 0)
+    record = Record(
+        found.amplitude * np.exp(1j * phase),
+        there,
+        {**provenance, "crystal": found.figures},
+        voxel_size_nm=(found.voxel,) * 3,
+        fields={
+            "displacement nm": found.displacement.astype(np.float32),
+            "strain": found.strain.astype(np.float32),
+        },
+    )
+    beside = []
+    for place in map(Path, paths):
+        at = len(place.name) - len(_spelled(place))
+        beside.append(place.with_name(f"{place.name[:at]}_crystal{place.name[at:]}"))
+    return {f"crystal_{kind}": path for kind, path in write_records(beside, record).items()}
+
+
+def write_measurement(path: str | Path, measurement: Measurement) -> None:
+    """Write a measurement alone, as CXI or NPZ, so that it is read as one.
+
+    Raises
+    ------
+    FileError
+        If the ending is another, or the file cannot be written.
+    """
+    check_measurement_writable(path)
+    with replacing(Path(path).absolute()) as (hidden,):
+        (cxi.write_measurement if Path(path).suffix == ".cxi" else npz.write_measurement)(measurement, hidden)
+
+
+def check_measurement_writable(path: str | Path) -> None:
+    """Find out before the work whether a measurement can be written there; raise FileError where it cannot."""
+    if Path(path).suffix not in (".cxi", ".npz"):
+        raise FileError(f"{Path(path).name}: measurements are written as .cxi or .npz. Choose one of these endings.")
+    writable_folder(Path(path).absolute().parent)
+
+
 def read_record(path: str | Path) -> Record:
     """Read what :func:`write_record` wrote; of a PyNX result (``.cxi``) object, support and voxels.
 
@@ -224,6 +277,13 @@ def read_record(path: str | Path) -> Record:
         raise FileError(f"{path.name} does not fit into memory.") from error
     except Exception as error:  # of a damaged file, decoders raise nearly anything
         raise FileError(f"{path.name} holds no result: {error or type(error).__name__}") from error
+
+
+def _spelled(path: str | Path) -> str:
+    """Return a file's ending in small letters, if it is one that results are written with; else nothing."""
+    name = Path(path).name.lower()
+    found = [ending for ending in (*FORMATS, *_ALSO) if name.endswith(ending) and name != ending]
+    return max(found, key=len, default="")
 
 
 def _places(paths: Sequence[str | Path]) -> dict[str, dict[str, Path]]:

@@ -13,16 +13,13 @@ from rich.markup import escape
 
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
+from napari_dipr.cli.data import console, look, prepare, tell
+from napari_dipr.cli.options import Frame, Key, Region, prepares
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
-from napari_dipr.options import Frame, Key, Region, prepares
 
 if TYPE_CHECKING:
-    from napari_dipr.measurement import Measurement
     from napari_dipr.preparation.steps import Preparation
-
-# Words for people go to stderr; stdout is for what other programs read.
-console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Group(typer.core.TyperGroup):
@@ -45,6 +42,8 @@ app = typer.Typer(
     help="Phase retrieval for coherent diffraction imaging: a network proposes the support, a person corrects it, an "
     "iterative solver refines.",
 )
+app.command()(look)
+app.command()(prepare)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
@@ -152,7 +151,8 @@ def reconstruct(
 
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
-    from napari_dipr.io.record import Record, check_writable, write_records
+    from napari_dipr.io.record import Record, check_writable, write_crystal, write_records
+    from napari_dipr.lattice import crystal_of
     from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
 
     request = Request(
@@ -174,7 +174,7 @@ def reconstruct(
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
         measurement = replace(measurement, photons_per_unit=photons)
-    _tell(measurement)
+    tell(measurement)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
@@ -204,8 +204,11 @@ def reconstruct(
         nmse=nmse,
     )
     voxel = measurement.voxel_size
-    record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
-    paths = write_records(_places(output, file_name(measurement.name)), record)
+    places = _places(output, file_name(measurement.name))
+    paths = write_records(places, Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel))
+    found = crystal_of(measurement, object_, inside)
+    if found is not None:
+        paths |= write_crystal(places, found, told)
     last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),
@@ -219,6 +222,7 @@ def reconstruct(
         "free_chi2": last.free_chi2,
         "free_likelihood": last.free_likelihood,
         "support_from": support_from,
+        "crystal": None if found is None else found.figures,
         "outputs": {kind: str(path) for kind, path in paths.items()},
     }
     if json == "-":
@@ -234,6 +238,8 @@ def reconstruct(
         f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
         f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {place}"
     )
+    if found is not None:
+        console.print(f"  {found}")
     for path in paths.values():
         console.print(f"  {escape(str(path))}")
 
@@ -366,13 +372,6 @@ def _places(outputs: list[Path], name: str) -> list[Path]:
     return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
 
 
-def _tell(measurement: "Measurement") -> None:
-    """Say what a measurement is, and what was done to it."""
-    console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
-    for step in measurement.history:
-        console.print(f"  {escape(step)}")
-
-
 def _needs_napari() -> None:
     # How OpenMP's threads wait is said there, before torch; on Windows, torch after Qt can fail to load its DLLs.
     import napari_dipr.ui  # noqa: F401, I001
@@ -384,7 +383,3 @@ def _needs_napari() -> None:
     except ImportError as error:  # qtpy has its own kinds where there is no binding
         raise DiprError(f'The window needs napari with a Qt ({error}): pip install "napari-dipr[all]"') from error
     del napari
-
-
-if __name__ == "__main__":
-    app()

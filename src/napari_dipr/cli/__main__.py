@@ -1,0 +1,5 @@
+"""``python -m napari_dipr.cli``."""
+
+from napari_dipr.cli import app
+
+app()
