@@ -138,7 +138,8 @@ class Canvas:
                 layer.translate = np.asarray(layer.translate) + shift
                 self._every[role] = every
             if voxel is not None:
-                layer.scale = (voxel,) * layer.ndim
+                where = self._where(role, data.ndim, (voxel, data.shape))
+                layer.scale, layer.translate = where["scale"], where["translate"]
             layer.name = f"{self.name} · {caption}"
             if is_ours and not is_rgb and not np.allclose(limits, layer.contrast_limits, rtol=SAME):
                 layer.contrast_limits_range = limits
@@ -152,7 +153,7 @@ class Canvas:
                 rgb=is_rgb,
                 **({} if is_rgb else {"colormap": colormap, "contrast_limits": limits}),
                 interpolation2d="nearest",
-                **self._where(role, data.ndim - is_rgb, voxel),
+                **self._where(role, data.ndim - is_rgb, None if voxel is None else (voxel, data.shape)),
             )
             layer.events.visible.connect(lambda event: self._looked_at(role))
             self._below_labels(layer)
@@ -196,20 +197,22 @@ class Canvas:
         surface: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]],
         caption: str,
         limits: tuple[float, float],
-        voxel: float,
-    ) -> Surface:
-        """Show a surface: vertices in voxels, triangles, and the vertices' values."""
+        cubes: tuple[float, tuple[int, ...]],
+    ) -> None:
+        """Show a surface, and nothing else: vertices in cubes (their edge, and number), triangles, vertices' values."""
         layer = self.find("surface", Surface)
         if layer is not None:
             self.viewer.layers.remove(layer)  # its data cannot be replaced by such of another shape without a warning
-        return self.viewer.add_surface(
+        layer = self.viewer.add_surface(
             surface,
             name=f"{self.name} · {caption}",
             colormap="coolwarm",
             contrast_limits=limits,
             shading="smooth",
-            **self._where("surface", 3, voxel),
+            **self._where("surface", 3, cubes),
         )
+        self.viewer.dims.ndisplay = 3
+        self.viewer.reset_view(layers=[layer] if self.viewer.dims.ndim == 3 else None)
 
     def show_pins(self, strokes: NDArray[np.int8] | None) -> None:
         """Show what a person painted into the support (1) and out of it (−1), under the support's layer."""
@@ -274,11 +277,18 @@ class Canvas:
         step = (1 + GAP) * max(n * size for n, size in zip(self.grid[-2:], self.voxel[-2:], strict=True))
         return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
 
-    def _where(self, role: str, dims: int | None = None, voxel: float | None = None) -> dict[str, Any]:
+    def _where(
+        self, role: str, dims: int | None = None, cubes: tuple[float, tuple[int, ...]] | None = None
+    ) -> dict[str, Any]:
+        """Return where a role's layer is; ``cubes`` of another grid, their edge and number, about the same middle."""
         dims = dims or len(self.grid)
-        scale = self.voxel[-dims:] if voxel is None else (voxel,) * dims
+        scale, place = self.voxel[-dims:], self._place(role)[-dims:]
+        if cubes is not None:
+            middle = np.array([n // 2 * size for n, size in zip(self.grid, self.voxel, strict=True)])
+            scale = (cubes[0],) * dims
+            place = tuple(place + middle - cubes[0] * (np.array(cubes[1]) // 2))
         return {
-            "translate": self._place(role)[-dims:],
+            "translate": place,
             "scale": scale,
             "units": (self.unit,) * dims,
             "axis_labels": ("z", "y", "x")[-dims:],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
 Colour = Literal["displacement", "strain"]
-UNITS = {"displacement": "nm along Q", "strain": "along Q"}
+UNITS = {"displacement": " nm", "strain": ""}
 
 
 class Crystal:
@@ -106,9 +106,8 @@ class Crystal:
             if not self._hidden:
                 canvas.hide()
                 self._hidden = (canvas, self.session.viewer.dims.ndisplay)
-            canvas.show_surface(surface, f"{colour}, {UNITS[colour]}", _around_zero(values), found.voxel)
-            self.session.viewer.dims.ndisplay = 3
-            self.session.viewer.reset_view()
+            limits, cubes = _around_zero(values), (found.voxel, found.amplitude.shape)
+            canvas.show_surface(surface, f"surface, {colour} up to {limits[1]:.2g}{UNITS[colour]}", limits, cubes)
             self.changed.emit()
 
         self.session.do(lambda: _surface(found.amplitude, values), shown, "Drawing the surface")
@@ -140,11 +139,11 @@ class Crystal:
     def _show(self, found: "Lattice") -> None:
         canvas = self.session.need_canvas()
         limits = 0.0, float(found.amplitude.max())
-        words = f"crystal, {found.frame} frame"
+        words = f"crystal, {found.frame}"
         canvas.show_image("crystal", found.amplitude, words, colormap="gray", limits=limits, voxel=found.voxel)
         for role, unit in UNITS.items():
             values = getattr(found, role).astype(np.float32)
-            limits, words = _around_zero(values), f"{role}, {unit}"
+            limits, words = _around_zero(values), f"{role},{unit}" if unit else role
             canvas.show_image(role, values, words, colormap="coolwarm", limits=limits, voxel=found.voxel)
 
 
