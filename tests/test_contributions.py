@@ -146,7 +146,7 @@ def test_a_cxi_file_that_is_dropped_comes_with_its_mask_and_geometry(make_napari
     (layer,) = viewer.open(path, plugin=None)  # nothing else claims it
     _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
     panel = workflow.measurement
-    panel.layer.value = layer
+    panel.source.layer.value = layer
     panel.frame.value = 1
     panel.use_button.click()
     qtbot.waitUntil(lambda: workflow.session.measurement is not None, timeout=20_000)
@@ -179,7 +179,7 @@ def test_a_large_file_is_shown_without_being_read_and_known_by_its_digest_once_i
     np.testing.assert_array_equal(layer._slice.image.raw, counts[7])
     _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
     panel, session = workflow.measurement, workflow.session
-    panel.layer.value = layer
+    panel.source.layer.value = layer
     assert "is read when it is used" in panel.found.text()
     for frame, expected in ((3, counts[3]), (-1, counts)):
         panel.frame.value = frame

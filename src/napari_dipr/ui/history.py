@@ -69,7 +69,7 @@ class Result:
         """Write it with the measurement and all settings; see :func:`~napari_dipr.io.record.write_records`."""
         import torch
 
-        from napari_dipr.io.provenance import provenance
+        from napari_dipr.io.provenance import convergence, provenance
         from napari_dipr.io.record import Record, write_records
         from napari_dipr.solvers.coherence import widths
 
@@ -83,7 +83,9 @@ class Result:
             "ended": self.ended,
         }
         window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
-        told = provenance(measurement, **self.settings, errors=errors, window=window)
+        told = provenance(
+            measurement, **self.settings, errors=errors, window=window, convergence=convergence(snapshot.history)
+        )
         voxel = measurement.voxel_size
         record = Record.of(snapshot.object, snapshot.support, told, measurement=measurement, voxel_size_nm=voxel)
         return write_records(paths, record)
