@@ -235,11 +235,16 @@ def write_crystal(paths: Sequence[str | Path], found: Lattice, provenance: dict[
             "strain": found.strain.astype(np.float32),
         },
     )
+    return {f"crystal_{kind}": path for kind, path in write_records(crystal_paths(paths), record).items()}
+
+
+def crystal_paths(paths: Sequence[str | Path]) -> list[Path]:
+    """Return where :func:`write_crystal` writes."""
     beside = []
     for place in map(Path, paths):
         at = len(place.name) - len(_spelled(place))
         beside.append(place.with_name(f"{place.name[:at]}_crystal{place.name[at:]}"))
-    return {f"crystal_{kind}": path for kind, path in write_records(beside, record).items()}
+    return beside
 
 
 def write_measurement(path: str | Path, measurement: Measurement) -> None:

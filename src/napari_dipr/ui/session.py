@@ -362,7 +362,8 @@ class Session:
         result = self.history.current("exported while it ran")
         if result is None:
             raise DiprError("There is nothing to export yet. Start a refinement first.")
-        self.do(lambda: result.write(paths), done, "Exporting", whatever_is_loaded=True)
+        frame = self.crystal.frame
+        self.do(lambda: result.write(paths, frame), done, "Exporting", whatever_is_loaded=True)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
