@@ -1,5 +1,6 @@
 """Make the pictures of the tour, and the README's animation, through the real widgets: ``make pictures``."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from napari_dipr.benchmarks.bragg import bragg
 from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import open_window
@@ -66,6 +68,51 @@ def mask() -> None:
         panel.masking.expand(animate=False)
         workflow.scroll.ensureWidgetVisible(panel.mask_words)
         photograph(viewer, "1-mask")
+
+
+def prepared() -> None:
+    """Prepare a detector's frame: off its centre, saturated there, with hot pixels and a background."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((40, 40)) - 20
+    ring = (np.hypot(rows, columns) < 18) & (np.hypot(rows - 2, columns + 3) > 8)
+    counts = simulate(ring, oversampling=10, photons=2e8)[0].intensities[40:, 70:]
+    counts = rng.poisson(counts + 3).clip(max=40_000).astype(np.uint16)
+    counts[rng.integers(0, 360, 40), rng.integers(0, 330, 40)] += 9_000
+    with window() as (viewer, workflow), tempfile.TemporaryDirectory() as folder:
+        panel, form = workflow.measurement, workflow.measurement.prepare
+        np.save(Path(folder) / "frame.npy", counts)
+        panel.source.open(Path(folder) / "frame.npy")
+        wait_for(lambda: panel.source.is_chosen, "the file")
+        form.leave_out["hot"].value = form.leave_out["dead"].value = True
+        form.background.value, form.centre.value = "rim", "friedel"
+        form.crop.value, form.bin.value = "inside", "3"
+        panel.preview_box.value = True
+        wait_for(lambda: "preview (log)" in viewer.layers and not workflow.session.busy, "the preview")
+        workflow.scroll.ensureWidgetVisible(panel.outcome)
+        photograph(viewer, "10-prepared")
+
+
+def crystal() -> None:
+    """Work out a simulated strained crystal in nanometres, and look at its surface."""
+    measurement = bragg().measurement
+    with window() as (viewer, workflow):
+        session, form = workflow.session, workflow.runs.crystal
+        session.use(measurement)
+        workflow.support.autocorrelation_button.click()
+        wait_for(lambda: session.support_layer is not None, "the support")
+        workflow.refine.bar.start.click()
+        is_over(workflow, 1)
+        wait_for(lambda: not session.busy, "the sections")
+        form.work_out_button.click()
+        wait_for(lambda: session.crystal.lattice is not None and not session.busy, "the crystal")
+        show(workflow, 4)
+        workflow.runs.crystal_section.expand(animate=False)
+        viewer.reset_view()
+        workflow.scroll.ensureWidgetVisible(form.words)
+        photograph(viewer, "11-crystal")
+        form.surface_button.click()
+        wait_for(lambda: session.crystal.is_surface_shown, "the surface")
+        photograph(viewer, "12-surface")
 
 
 def run() -> None:
@@ -222,5 +269,5 @@ def run_of(workflow: Workflow) -> int:
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    for make in (mask, run, colours, volume, painting):
+    for make in (mask, prepared, run, colours, volume, crystal, painting):
         make()

@@ -31,6 +31,7 @@ KEYS = {
     "free_likelihood",
     "support_from",
     "outputs",
+    "crystal",
 }
 
 

@@ -146,8 +146,8 @@ def test_a_cxi_file_that_is_dropped_comes_with_its_mask_and_geometry(make_napari
     (layer,) = viewer.open(path, plugin=None)  # nothing else claims it
     _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
     panel = workflow.measurement
-    panel.layer.value = layer
-    panel.frame.value = 1
+    panel.source.layer.value = layer
+    panel.source.frame.value = 1
     panel.use_button.click()
     qtbot.waitUntil(lambda: workflow.session.measurement is not None, timeout=20_000)
     measurement = workflow.session.measurement
@@ -179,10 +179,10 @@ def test_a_large_file_is_shown_without_being_read_and_known_by_its_digest_once_i
     np.testing.assert_array_equal(layer._slice.image.raw, counts[7])
     _, workflow = viewer.window.add_plugin_dock_widget("napari-dipr", "Phase retrieval")
     panel, session = workflow.measurement, workflow.session
-    panel.layer.value = layer
-    assert "is read when it is used" in panel.found.text()
+    panel.source.layer.value = layer
+    assert "read when it is used" in panel.source.found.text()
     for frame, expected in ((3, counts[3]), (-1, counts)):
-        panel.frame.value = frame
+        panel.source.frame.value = frame
         panel.use_button.click()
         qtbot.waitUntil(
             lambda grid=expected.shape: session.measurement is not None and session.measurement.grid == grid,

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error
 from napari_dipr.errors import FileError
 from napari_dipr.ui.canvas import TAG, logarithm
 from napari_dipr.ui.forms import told
-from napari_dipr.ui.session import FILE_TAG, SAMPLE_TAG, session_of
+from napari_dipr.ui.session import FILE_TAG, RESULT_TAG, SAMPLE_TAG, session_of
 
 
 def fashion(number: int) -> list[tuple[Any, dict[str, Any], str]]:
@@ -51,7 +51,11 @@ def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]
         If it cannot be read.
     """
     from napari_dipr.io.arrays import load_lazily_where_large
+    from napari_dipr.io.record import is_result
 
+    if is_result(str(path)):
+        told = {"name": Path(str(path)).stem, "metadata": {RESULT_TAG: str(path)}}
+        return [(load_lazily_where_large(str(path)).array, told, "image")]
     loaded = load_lazily_where_large(str(path))
     return [(loaded.array, {"name": Path(str(path)).stem, "metadata": {FILE_TAG: loaded}}, "image")]
 

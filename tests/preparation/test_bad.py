@@ -110,3 +110,11 @@ def test_what_is_unmeasured_is_not_suspected_again():
     measured = np.ones(counts.shape, bool)
     measured[34, 33] = False
     assert suspicious(np.where(measured, counts, 0), measured) == {}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.int32, np.float32])
+def test_a_hot_pixel_is_found_in_numbers_of_any_type(kind):
+    r2 = sum((np.indices((64, 64)) - 32) ** 2)
+    counts = np.random.default_rng(0).poisson(100 * np.exp(-r2 / 300) + 1).astype(kind)
+    counts[5, 6] = 120
+    assert {reason: np.argwhere(mask).tolist() for reason, mask in suspicious(counts).items()} == {"hot": [[5, 6]]}

@@ -28,11 +28,18 @@ def test_an_object_that_is_too_large_for_the_sampling_is_warned_of_along_its_axi
     assert "× ≥ 32 of" in str(extent)
 
 
-def test_volumes_and_missing_centres():
+def test_volumes():
     ball = sum((np.indices((16, 20, 24)) - np.array([8, 10, 12]).reshape(3, 1, 1, 1)) ** 2) < 49
     measurement, _ = simulate(ball, oversampling=2.5)
     assert find_extent(measurement).pixels == pytest.approx((13, 13, 13), abs=3)
-    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in measurement.grid)
-    measured = np.ones(measurement.grid, bool)
-    measured[middle] = False
-    assert find_extent(measurement.with_mask(measured)).pixels == pytest.approx((13, 13, 13), abs=4)
+
+
+@pytest.mark.parametrize("missing", [2, 5, 8])
+def test_a_missing_centre_does_not_hide_the_objects_size(missing):
+    rows, columns = np.indices((40, 30)) - np.array([20, 15]).reshape(2, 1, 1)
+    ring = (np.hypot(rows, columns * 4 / 3) < 18) & (np.hypot(rows - 2, columns + 3) > 6)
+    measurement, _ = simulate(ring, oversampling=4, photons=1e8)
+    distance = np.hypot(*(np.indices(measurement.grid) - np.array(measurement.grid).reshape(2, 1, 1) // 2))
+    extent = find_extent(measurement.with_mask(distance > missing))
+    assert extent.pixels == pytest.approx((35, 27), rel=0.3)
+    assert extent.is_cut == (False, False)

@@ -100,6 +100,15 @@ def read_cxi(path: Path) -> dict[str, Any]:
     return attributes
 
 
+def told_by_cxi(path: Path) -> dict[str, Any]:
+    """Return the provenance alone; nothing where the file holds no object."""
+    with h5py.File(path, "r") as file:
+        note = dataset_at(file, NOTE, "S", path)
+        if note is None or dataset_at(file, f"{IMAGE}/data", "c", path) is None:
+            return {}
+        return dict(json.loads(note[()]))
+
+
 def _entry(file: h5py.File, name: str) -> h5py.Group:
     entry = _group(file, name, "NXentry")
     entry.attrs["default"] = "data_1"

@@ -60,3 +60,9 @@ def read_npz(path: Path) -> dict[str, Any]:
             arrays = archive["intensities"], archive["measured"]
             attributes["measurement"] = measurement_from(*arrays, provenance["measurement"])
     return attributes
+
+
+def told_by_npz(path: Path) -> dict[str, Any]:
+    """Return the provenance alone; nothing where the file holds no object."""
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(json.loads(str(archive["provenance"]))) if "object" in archive.files else {}

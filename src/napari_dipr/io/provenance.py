@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import math
 import platform
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,9 @@ from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.zoo import find_model
 from napari_dipr.solvers.coherence import widths
+
+# Of a run's history, in a file.
+MOST_ROWS = 500
 
 if TYPE_CHECKING:
     from napari_dipr.solvers.recipe import Recipe
@@ -97,6 +102,7 @@ def provenance(
                 "free_likelihood": last.free_likelihood,
                 "ended": result.ended,
             },
+            "convergence": () if result is None else convergence(result.history),
             **more,
             "versions": {
                 "napari-dipr": __version__,
@@ -105,6 +111,13 @@ def provenance(
             },
         }
     )
+
+
+def convergence(history: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the rows of a run's error history, :data:`MOST_ROWS` at most, without what is not known."""
+    every = -(-len(history) // MOST_ROWS) or 1
+    rows = (asdict(record) for record in history[::-every][::-1])
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 
 def about_measurement(measurement: Measurement) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
 from napari_dipr.io.arrays import Loaded, load_array
+from napari_dipr.io.record import Record
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
 from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
@@ -126,6 +127,39 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
         history=tuple(steps),
         source=source,
     )
+
+
+def measurement_of(record: Record) -> Measurement:
+    """Return a result's measurement: its own, or what its source gives once it is prepared again.
+
+    Raises
+    ------
+    FileError
+        If the result holds none, and its source is not there any more, or another.
+    MeasurementError
+        If the source cannot be prepared as it was.
+    """
+    if record.measurement is not None:
+        return record.measurement
+    told = record.provenance.get("measurement") or {}
+    source = told.get("source") or {}
+    settings = source.get("preparation") or {}
+    if "sample" in source:
+        return read(f"{SAMPLE}{source['sample']}", preparation=Preparation.of(**settings))
+    path = Path(str(source.get("path")))
+    if not path.exists():
+        raise FileError(
+            f"The result holds no measurement (CXI and NPZ do), and its source {path} is not there. Put it there again."
+        )
+    loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))
+    if loaded.source["sha256"] != source.get("sha256"):
+        raise FileError(f"The result's source {path} has changed since: it is not what the result was made of.")
+    measurement = prepared(loaded, Preparation.of(**settings))
+    if measurement.grid != record.object.shape:
+        raise FileError(
+            f"The result's source {path} gives {measurement.grid} pixels, the result has {record.object.shape}."
+        )
+    return measurement
 
 
 def load_mask(path: str | Path, *, key: str | None = None, frame: int | None = None) -> NDArray[np.bool_]:

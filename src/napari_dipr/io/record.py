@@ -103,6 +103,8 @@ class Format(NamedTuple):
         Called with the record and where its files go.
     read
         Returns the record's attributes; None where the format cannot hold them.
+    told
+        Returns the provenance alone.
     about
         Who opens it, in words.
     needs
@@ -111,17 +113,25 @@ class Format(NamedTuple):
 
     write: Callable[..., None]
     read: Callable[[Path], dict[str, Any]] | None
+    told: Callable[[Path], dict[str, Any]] | None
     about: str
     needs: tuple[str, str] | None = None
 
 
 FORMATS = {
-    ".tif": Format(tiff.write_imagej, tiff.read_imagej, "ImageJ: amplitude and phase as channels, the support beside"),
-    ".ome.tif": Format(tiff.write_ome, tiff.read_ome, "OME-TIFF: amplitude, phase and support in one file"),
-    ".cxi": Format(cxi.write_cxi, cxi.read_cxi, "HDF5 as PyNX lays it out, with the measurement"),
-    ".npz": Format(npz.write_npz, npz.read_npz, "NumPy, with the measurement"),
-    ".vti": Format(vti.write_vti, None, "ParaView"),
-    ".png": Format(figure.write_png, None, "a figure of amplitude and phase", ("matplotlib", "figures")),
+    ".tif": Format(
+        tiff.write_imagej,
+        tiff.read_imagej,
+        tiff.told_by_imagej,
+        "ImageJ: amplitude and phase as channels, the support beside",
+    ),
+    ".ome.tif": Format(
+        tiff.write_ome, tiff.read_ome, tiff.told_by_ome, "OME-TIFF: amplitude, phase and support in one file"
+    ),
+    ".cxi": Format(cxi.write_cxi, cxi.read_cxi, cxi.told_by_cxi, "HDF5 as PyNX lays it out, with the measurement"),
+    ".npz": Format(npz.write_npz, npz.read_npz, npz.told_by_npz, "NumPy, with the measurement"),
+    ".vti": Format(vti.write_vti, None, None, "ParaView"),
+    ".png": Format(figure.write_png, None, None, "a figure of amplitude and phase", ("matplotlib", "figures")),
 }
 READABLE = tuple(ending for ending, kind in FORMATS.items() if kind.read is not None)
 _ALSO = {".tiff": ".tif", ".ome.tiff": ".ome.tif"}
@@ -225,11 +235,16 @@ def write_crystal(paths: Sequence[str | Path], found: Lattice, provenance: dict[
             "strain": found.strain.astype(np.float32),
         },
     )
+    return {f"crystal_{kind}": path for kind, path in write_records(crystal_paths(paths), record).items()}
+
+
+def crystal_paths(paths: Sequence[str | Path]) -> list[Path]:
+    """Return where :func:`write_crystal` writes."""
     beside = []
     for place in map(Path, paths):
         at = len(place.name) - len(_spelled(place))
         beside.append(place.with_name(f"{place.name[:at]}_crystal{place.name[at:]}"))
-    return {f"crystal_{kind}": path for kind, path in write_records(beside, record).items()}
+    return beside
 
 
 def write_measurement(path: str | Path, measurement: Measurement) -> None:
@@ -277,6 +292,16 @@ def read_record(path: str | Path) -> Record:
         raise FileError(f"{path.name} does not fit into memory.") from error
     except Exception as error:  # of a damaged file, decoders raise nearly anything
         raise FileError(f"{path.name} holds no result: {error or type(error).__name__}") from error
+
+
+def is_result(path: str | Path) -> bool:
+    """Say whether a file is a result that this program wrote; a damaged one is none."""
+    path, ending = Path(path), ending_of(path)
+    reader = None if ending is None or not path.is_file() else FORMATS[ending].told
+    try:
+        return reader is not None and reader(path).get("program") == "napari-dipr"
+    except Exception:  # decoders raise nearly anything; whoever reads the file tells
+        return False
 
 
 def _spelled(path: str | Path) -> str:

@@ -77,6 +77,19 @@ def read_imagej(path: Path) -> dict[str, Any]:
     return _attributes(values, tifffile.imread(support), json.loads(about["Info"]))
 
 
+def told_by_imagej(path: Path) -> dict[str, Any]:
+    """Return the provenance alone; nothing where the file holds no object."""
+    with tifffile.TiffFile(path) as file:
+        about = file.imagej_metadata or {}
+    return dict(json.loads(about["Info"])) if tuple((about.get("Labels") or ())[:2]) == PARTS else {}
+
+
+def told_by_ome(path: Path) -> dict[str, Any]:
+    """Return the provenance alone."""
+    with tifffile.TiffFile(path) as file:
+        return dict(json.loads(_from_ome(file.ome_metadata or "<OME/>")[0] or "{}"))
+
+
 def write_ome(record: "Record", path: Path) -> None:
     """Write the object's channels, and the support as a second image; the provenance is the first's description."""
     channels = _channels(record)

@@ -74,6 +74,7 @@ def suspicious_pixels(y: NDArray[Any], measured: NDArray[np.bool_]) -> dict[str,
     dict
         Boolean masks ``[*grid]``; reasons without a pixel are left out.
     """
+    y = np.asarray(y, np.float32)  # ten times an integer may be beyond its type
     if not (y > 0).any():
         return {}
     count = float(y[y > 0].min())

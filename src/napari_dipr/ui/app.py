@@ -23,13 +23,18 @@ def open_window(source: str | None = None) -> tuple["napari.Viewer", Workflow]:
     DiprError
         If the source cannot be read.
     """
-    loaded = _load(source) if source is not None else None
+    from napari_dipr.io.record import is_result
+
+    result = source if source is not None and is_result(source) else None
+    loaded = _load(source) if source is not None and result is None else None
     viewer = napari.Viewer(title="napari-dipr")
     _, workflow = viewer.window.add_plugin_dock_widget(PLUGIN, "Phase retrieval")
     viewer.window.resize(1440, 900)
     QApplication.processEvents()  # the canvas must have its size before the camera is pointed
     if loaded is not None:
         session_of(viewer).use(*loaded)
+    if result is not None:
+        session_of(viewer).restore(result)
     return viewer, workflow
 
 

@@ -24,6 +24,8 @@ class Crystal:
     ----------
     lattice
         The last one; None before, and where another result is shown.
+    frame
+        That it was, and is to be written, in.
     """
 
     changed = Signal()
@@ -32,6 +34,7 @@ class Crystal:
         self.session = session
         self._lattice: tuple[Any, Lattice] | None = None
         self._hidden: tuple[Any, ...] = ()
+        self.frame: Frame = "laboratory"
 
     @property
     def lattice(self) -> "Lattice | None":
@@ -65,6 +68,8 @@ class Crystal:
                 "Nanometres need the geometry of a rocking scan. Give it in the Measurement panel, with beamline, rock "
                 "and step, and use the measurement again."
             )
+
+        self.frame = frame
 
         def job() -> "Lattice":
             from napari_dipr.lattice import lattice

@@ -8,7 +8,7 @@ from magicgui.widgets import CheckBox, FileEdit, LineEdit
 from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from napari_dipr.errors import DiprError, FileError
-from napari_dipr.io.record import FORMATS, files_of
+from napari_dipr.io.record import FORMATS, crystal_paths, files_of
 from napari_dipr.io.write import FORBIDDEN, file_name
 from napari_dipr.ui.forms import Form, button, follow, remark
 from napari_dipr.ui.memory import FormMemory
@@ -82,6 +82,8 @@ class ExportPanel(QWidget):
             and (support != result.snapshot.support).any()
         ):
             also += " The support has changed since the last run: that run's own is written."
+        if session.crystal.is_possible:
+            also += " The crystal in nanometres is written beside."
         if there := self._there():
             names = ", ".join(path.name for path in there)
             also += f" {names} {'is' if len(there) == 1 else 'are'} in this folder already and would be replaced."
@@ -91,7 +93,10 @@ class ExportPanel(QWidget):
     def _there(self) -> list[Path]:
         """Return which of the files are there already; a disk is not asked at each stroke of a brush."""
         try:
-            asked = [file for path in self._paths() for file in files_of(path).values()]
+            paths = self._paths()
+            if self.session.crystal.is_possible:
+                paths += crystal_paths(paths)
+            asked = [file for path in paths for file in files_of(path).values()]
         except DiprError:  # told when it is written to
             return []
         if asked != self._asked:

@@ -21,6 +21,7 @@ from napari_dipr.ui.pictures import thumbnail
 from napari_dipr.ui.worker import Snapshot
 
 if TYPE_CHECKING:
+    from napari_dipr.lattice import Frame
     from napari_dipr.ui.session import Session
 
 Settled = Literal["twin", "centre", "ramp"]
@@ -65,12 +66,13 @@ class Result:
         """A small grey picture of the amplitude, ``[rows, columns]``."""
         return thumbnail(self.snapshot.amplitude, self.snapshot.support)
 
-    def write(self, paths: Sequence[Path]) -> dict[str, Path]:
+    def write(self, paths: Sequence[Path], frame: "Frame" = "laboratory") -> dict[str, Path]:
         """Write it with the measurement and all settings; see :func:`~napari_dipr.io.record.write_records`."""
         import torch
 
-        from napari_dipr.io.provenance import provenance
-        from napari_dipr.io.record import Record, write_records
+        from napari_dipr.io.provenance import convergence, provenance
+        from napari_dipr.io.record import Record, write_crystal, write_records
+        from napari_dipr.lattice import crystal_of
         from napari_dipr.solvers.coherence import widths
 
         snapshot, measurement = self.snapshot, self.measurement
@@ -83,10 +85,14 @@ class Result:
             "ended": self.ended,
         }
         window = {"napari": napari.__version__, qtpy.API_NAME: qtpy.QT_VERSION}
-        told = provenance(measurement, **self.settings, errors=errors, window=window)
+        told = provenance(
+            measurement, **self.settings, errors=errors, window=window, convergence=convergence(snapshot.history)
+        )
         voxel = measurement.voxel_size
         record = Record.of(snapshot.object, snapshot.support, told, measurement=measurement, voxel_size_nm=voxel)
-        return write_records(paths, record)
+        written = write_records(paths, record)
+        found = crystal_of(measurement, snapshot.object, snapshot.support, frame)
+        return written if found is None else written | write_crystal(paths, found, told)
 
 
 class History:

@@ -74,10 +74,17 @@ class MeasurementPanel(QWidget):
         follow(self, session.measurement_changed, self._list_loaded)
         follow(self, session.shelf.changed, self._list_loaded)
         self._list_loaded()
+        follow(self, session.restored, self._restored)
         follow(self, session.busy_changed, lambda: self.use_button.setEnabled(not session.busy))
         self.preview_box.changed.connect(told(self._previewed))
         self.prepare.changed.connect(told(self._preview_again))
         self.source.changed.connect(told(self._preview_again))
+
+    @told
+    def _restored(self, provenance: dict[str, Any]) -> None:
+        """Fill the form in as it was for a result."""
+        source = (provenance.get("measurement") or {}).get("source") or {}
+        self.prepare.enter(source.get("preparation") or {})
 
     def _reset(self) -> None:
         self.prepare.reset()

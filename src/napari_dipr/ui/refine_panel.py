@@ -1,6 +1,7 @@
 """The Refine panel: choose an algorithm, start it, watch it, stop it."""
 
 from functools import partial
+from typing import Any
 
 import napari
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
@@ -152,6 +153,7 @@ class RefinePanel(QWidget):
         session.history.forms.add(self)
         follow(self, session.support_changed, self._support_changed)
         follow(self, session.measurement_changed, self._advanced)
+        follow(self, session.restored, self._restored)
         self._support_from = ""
         self._enable()
         self._support_changed()
@@ -189,6 +191,14 @@ class RefinePanel(QWidget):
             positive=self.positive.value,
             free=FREE if self.free.value else 0.0,
         )
+
+    def _restored(self, provenance: dict[str, Any]) -> None:
+        """Fill the form in as it was for a result."""
+        if text := (provenance.get("recipe") or {}).get("text"):
+            self.text.value, self.algorithm.value = text, WRITTEN
+            self.shrink_wrap.value = provenance["recipe"].get("shrinkwrap") is not None
+        self.positive.value = bool(provenance.get("positive"))
+        self.free.value = bool(provenance.get("free_share"))
 
     def reset(self) -> None:
         """Bring the form to its defaults: those of the settings page for the device, the likeliest for the start."""

@@ -30,7 +30,7 @@ from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.shelf import Shelf
 from napari_dipr.ui.worker import in_background
 
-SAMPLE_TAG, FILE_TAG = "napari-dipr sample", "napari-dipr file"
+SAMPLE_TAG, FILE_TAG, RESULT_TAG = "napari-dipr sample", "napari-dipr file", "napari-dipr result"
 
 
 class Session:
@@ -60,6 +60,7 @@ class Session:
     support_changed = Signal()
     busy_changed = Signal()
     exported = Signal(dict)
+    restored = Signal(dict)
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
@@ -166,6 +167,21 @@ class Session:
         if sample is not None:
             measurement, truth = sample
             self.use(measurement, truth, layer)
+        # A result's file brings all of its session.
+        if (path := layer.metadata.pop(RESULT_TAG, None)) is not None:
+            layer.visible = False
+            self.restore(path)
+
+    def restore(self, path: str | Path) -> None:
+        """Bring back the session that a result's file holds, off the main thread; what is there is hidden."""
+        from napari_dipr.ui.restore import restore, restored
+
+        self.do(
+            lambda: restored(path),
+            lambda found: restore(self, found),
+            f"Restoring {Path(path).name}",
+            whatever_is_loaded=True,
+        )
 
     def _layer_removed(self, event: Any) -> None:
         name, role = event.value.metadata.get(TAG) or ("", "")
@@ -346,7 +362,8 @@ class Session:
         result = self.history.current("exported while it ran")
         if result is None:
             raise DiprError("There is nothing to export yet. Start a refinement first.")
-        self.do(lambda: result.write(paths), done, "Exporting", whatever_is_loaded=True)
+        frame = self.crystal.frame
+        self.do(lambda: result.write(paths, frame), done, "Exporting", whatever_is_loaded=True)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_dipr.errors import DiprError
 from napari_dipr.io.arrays import READERS, Loaded, load_lazily_where_large
 from napari_dipr.io.listing import listing
+from napari_dipr.io.record import is_result
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import guess_zero_frequency
 from napari_dipr.preparation.bad import bad_pixels
@@ -82,7 +83,10 @@ class SourceForm(QWidget):
         follow(self, session.busy_changed, lambda: self.list_button.setEnabled(self._file is not None))
 
     def open(self, path: str | Path) -> None:
-        """Read a file, off the main thread; a large one only as far as it is used."""
+        """Read a file, off the main thread; a large one only as far as it is used. A result brings its session back."""
+        if is_result(path):
+            self.session.restore(path)
+            return
         asked_for = self._asked_for
         key, frame, region = asked_for
         self._asked += 1
