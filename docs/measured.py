@@ -10,44 +10,33 @@ import gzip
 import json
 import math
 import sys
-import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import tifffile
 import torch
-from matplotlib.colors import LogNorm
-from matplotlib.patches import Rectangle
+from measured_pictures import HEADER, draw_ring, draw_scan54
 from scipy import ndimage
 
 from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
-from napari_dipr.io.figure import nice_length
 from napari_dipr.io.read import read
-from napari_dipr.lattice import Lattice, crystal_of
+from napari_dipr.lattice import crystal_of, lattice
 from napari_dipr.measurement import Measurement
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
 from napari_dipr.networks.zoo import fitting_model
-from napari_dipr.physics.placement import centred, twinned
-from napari_dipr.physics.prtf import LEVEL, TransferFunction, aligned, transfer_function
-from napari_dipr.physics.symmetry import find_alignment
+from napari_dipr.physics.placement import centred
+from napari_dipr.physics.prtf import TransferFunction, aligned, transfer_function
 from napari_dipr.preparation.extent import find_extent
 from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Reconstruction, solve
 from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
-IMAGES = Path(__file__).parent / "images"
 FREE = 0.03
-UNMEASURED = "#d9822b"
-LOOK = {"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False}
 
 # The pixel's size is a Timepix's nominal one: it is not in the files.
 SCAN54 = (
@@ -59,8 +48,6 @@ SEEDS = range(5)
 
 # By the file's lambda 32, detector_distance 50 and pixel_size 0.02, in nm, mm and mm: it does not say of what.
 RING = "wavelength=32, distance=0.05, pixel=20"
-HEADER = (690, 608)
-SYMMETRIC = (883, 609)  # as --centre friedel finds it, and says
 DISC = 30
 RING_SEEDS = range(32)
 # Starts that the transfer function is of, where most fail: the best by free χ², at each step as many.
@@ -164,18 +151,26 @@ def scan54(data: Path) -> list[Step]:
         seeds = [seed for _, seed in sorted((free_chi2(run), seed) for seed, run in zip(SEEDS, runs, strict=True))]
         steps.append(step(name, measurement, runs, len(runs), last.intensities > 0, geometry.basis(measurement.grid)))
         steps[-1].figures |= {"best_seed": seeds[0], "first_support": int(support.sum())}
-        found = crystal_of(measurement, *lying_as(steps[-1].runs[0], None))
-        steps[-1].figures["crystal"] = None if found is None else found.figures
+        best = steps[-1].runs[0]
+        crystal = crystal_of(measurement, best.object[0].numpy(), best.support[0].numpy())
+        steps[-1].figures |= {"crystal": crystal.figures, "spread": spread(steps[-1].runs, measurement)}
         say(steps[-1])
     return steps
 
 
-def lying_as(run: Reconstruction, reference: torch.Tensor | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return object and support, turned into their twin where that lies as the reference."""
-    x, support = run.object[0].numpy(), run.support[0].numpy()
-    if reference is not None and find_alignment(run.object[0], reference).twin:
-        return twinned(x), twinned(support)
-    return x, support
+def spread(runs: list[Reconstruction], measurement: Measurement) -> dict[str, float]:
+    """Return how far displacement (pm) and strain of the starts are apart: standard deviation, rms over the crystal.
+
+    All in the support of the best.
+    """
+    laid = aligned(torch.stack([run.object[0] for run in runs])).numpy()
+    support = runs[0].support[0].numpy()
+    crystals = [lattice(*centred(x, support), measurement.geometry) for x in laid]
+    u, strain = (np.stack([getattr(c, name) for c in crystals]) for name in ("displacement", "strain"))
+    return {
+        name: float(scale * np.sqrt(np.nanmean(values.var(0, ddof=1))))
+        for name, values, scale in (("displacement_pm", u, 1e3), ("strain", strain, 1.0))
+    }
 
 
 def is_ring(x: np.ndarray) -> bool:
@@ -199,14 +194,20 @@ def disc(grid: tuple[int, ...], diameter: float) -> np.ndarray:
     return np.hypot(rows, columns) <= diameter / 2
 
 
-def ring_runs(measurement: Measurement, diameter: float = DISC) -> tuple[list[Reconstruction], bool]:
-    """Reconstruct from random starts in a disc; says whether the object could be taken to be positive."""
+def ring_runs(measurement: Measurement, diameter: float | None = DISC) -> tuple[list[Reconstruction], bool]:
+    """Reconstruct from random starts in a disc, None: in the autocorrelation's support.
+
+    Says whether the object could be taken to be positive.
+    """
     try:
         problem, positive = Problem.of(measurement, positive=True, free=FREE), True
     except MeasurementError:  # symmetric about another point than zero frequency: no real object is
         problem, positive = Problem.of(measurement, free=FREE), False
     recipe = Recipe.parse("thorough", shrinkwrap=suited_shrinkwrap(None), problem=problem)
-    support = as_support(disc(measurement.grid, diameter), problem)
+    if diameter is None:
+        support = autocorrelation_support(problem)
+    else:
+        support = as_support(disc(measurement.grid, diameter), problem)
     return [solve(problem, recipe, random_start(problem, support, seed)) for seed in RING_SEEDS], positive
 
 
@@ -233,25 +234,27 @@ def ring(data: Path, out: Path) -> tuple[list[Step], np.ndarray, dict[str, Any]]
         steps[-1].figures |= {"rings_of_best": sum(rings[:BEST])}
         say(steps[-1])
     tifffile.imwrite(out / "disc.tif", disc(steps[3].measurement.grid, DISC).astype(np.uint8))
-    others: dict[str, Any] = {}
-    best = {**base, **prepared["+ grown by 2"]}
-    for diameter in (22, 26, 36):
-        others[f"disc of {diameter}"] = sum(
-            is_ring(r.object[0].numpy()) for r in ring_runs(steps[3].measurement, diameter)[0]
-        )
-    for name, settings in {f"grow {n}": {"grow": n} for n in (1, 3, 4)}.items():
-        others[name] = sum(is_ring(r.object[0].numpy()) for r in ring_runs(read(file, **{**best, **settings}))[0])
-    for crop in (800, "inside"):
-        others[f"crop {crop}"] = sum(
-            is_ring(r.object[0].numpy()) for r in ring_runs(read(file, **{**best, "crop": crop}))[0]
-        )
+    others = other_choices(file, {**base, **prepared["+ grown by 2"]})
+    for name, value in others.items():
+        print(f"{name}: {value}")  # noqa: T201
+    return steps, read(file, leave_out=()).intensities, others
+
+
+def other_choices(file: Path, best: dict[str, Any]) -> dict[str, Any]:
+    """Count rings where one thing is other than in the best preparation; and say what the network's start gives."""
+
+    def rings(diameter: float | None = DISC, **settings: Any) -> int:
+        runs, _ = ring_runs(read(file, **{**best, **settings}), diameter)
+        return sum(is_ring(run.object[0].numpy()) for run in runs)
+
+    others: dict[str, Any] = {f"disc of {diameter}": rings(diameter) for diameter in (22, 26, 36)}
+    others["autocorrelation"] = rings(None)
+    others |= {f"grow {n}": rings(grow=n) for n in (1, 3, 4)}
+    others |= {f"crop {crop}": rings(crop=crop) for crop in (800, "inside")}
     for free in (0.0, FREE):
         for n in range(5):
             others[f"network, grow {n}, free {free:g}"] = from_network(read(file, **{**best, "grow": n}), free)
-    for name, value in others.items():
-        print(f"{name}: {value}")  # noqa: T201
-    raw = read(file, leave_out=())
-    return steps, raw.intensities, others
+    return others
 
 
 def from_network(measurement: Measurement, free: float) -> dict[str, Any]:
@@ -276,195 +279,35 @@ def say(done: Step) -> None:
 
 def table(steps: list[Step]) -> str:
     """Return the figures as a table in Markdown."""
-    with_rings = "rings" in steps[0].figures
-    head = ["prepared", *(["object", "rings"] if with_rings else []), "χ²", "R", "free χ²", "alike"]
-    head += ["PRTF, mean", "resolution / nm", "extent", "support"]
-    lines = [head, ["---"] * len(head)]
-    for f in (one.figures for one in steps):
-        nm = f["prtf_resolution_nm"]
-        at = f"≤ {f['prtf_finest_nm']:.3g}" if nm is None else "none" if math.isinf(nm) else f"{nm:.3g}"
-        extent = " × ".join(("≥ " if c else "") + str(p) for p, c in zip(f["extent"], f["extent_is_cut"], strict=True))
-        own = ["positive" if f["positive"] else "complex", f"{f['rings']} of {f['starts']}"] if with_rings else []
-        lines.append(
-            [f["step"], *own, *(f"{f[key]:.4f}".lstrip("0") for key in ("chi2", "r_factor", "free_chi2"))]
-            + [f"{f[key]:.2f}".lstrip("0") for key in ("alike_lowest", "prtf_mean")]
-            + [at, extent, str(f["support"])]
-        )
+    rows = [columns_of(one.figures) for one in steps]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def bare(ax: Any, title: str = "") -> None:
-    """Leave out the axes."""
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
-def scale_bar(ax: Any, colour: str) -> None:
-    """Draw a bar of a round length, for axes in nm."""
-    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
-    length, low = nice_length((right - left) / 3), 0 if ax.get_ylim()[0] > ax.get_ylim()[1] else 1
-    base = (top - bottom) * (0.04 if low else 0.93) + bottom
-    ax.add_patch(Rectangle((left + 0.05 * (right - left), base), length, 0.015 * (top - bottom), color=colour))
-    word = f"{length:g} nm" if length < 1000 else f"{length / 1000:g} µm"
-    beside = left + 0.05 * (right - left) + length / 2
-    ax.text(beside, base + (0.03 if low else -0.01) * (top - bottom), word, color=colour, ha="center", va="bottom")
-
-
-def show_pattern(ax: Any, intensities: np.ndarray, measured: np.ndarray, title: str, most: float) -> Any:
-    """Draw counts on a logarithmic scale; what was not measured in a colour."""
-    look = plt.get_cmap("gray").copy()
-    look.set_bad("black")
-    shown = np.ma.masked_where(intensities <= 0, intensities)
-    image = ax.imshow(shown, cmap=look, norm=LogNorm(1, most), interpolation="nearest")
-    if not measured.all():
-        over = np.ma.masked_where(measured, np.ones(measured.shape))
-        ax.imshow(over, cmap=mpl.colors.ListedColormap([UNMEASURED]), interpolation="nearest")
-    bare(ax, title)
-    return image
-
-
-def show_curves(ax: Any, steps: list[Step], unit: float, label: str) -> None:
-    """Draw transfer functions; the last is the one that counts."""
-    colours = plt.get_cmap("viridis")(np.linspace(0.85, 0.1, len(steps)))
-    for one, colour in zip(steps, colours, strict=True):
-        last = one is steps[-1]
-        ax.plot(one.curve.frequency * unit, one.curve.value, color=colour, lw=1.8 if last else 1, label=one.name)
-    ax.axhline(LEVEL, color="0.6", lw=0.8, ls="--")
-    ax.text(ax.get_xlim()[1], LEVEL, "1/e", color="0.4", ha="right", va="bottom")
-    ax.set(xlabel=label, ylabel="PRTF", ylim=(0, 1.15), xlim=(0, None))
-    ax.legend(frameon=False, loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1))
-
-
-def show_errors(ax: Any, steps: list[Step]) -> None:
-    """Draw the errors of every start, by step."""
-    for key, colour, name in (("free_chi2_all", "#b2182b", "free χ²"), ("chi2_all", "#2166ac", "χ²")):
-        for number, one in enumerate(steps):
-            values = one.figures[key]
-            ax.plot([number] * len(values), values, "o", color=colour, ms=3, mfc="none", mew=0.7)
-            ax.plot(number, values[0], "o", color=colour, ms=5, label=name if number == 0 else None)
-    ax.set_xticks(range(len(steps)), [textwrap.fill(one.name, 12) for one in steps])
-    ax.set(xlim=(-0.5, len(steps) - 0.5), ylabel="error of each start", title="filled: the best by free χ²")
-    ax.legend(frameon=False)
-
-
-def draw_scan54(steps: list[Step]) -> None:
-    """Draw the nanocrystal's way."""
-    figure = plt.figure(figsize=(9, 10.6), layout="constrained")
-    patterns, objects, fields, plots = figure.subfigures(4, 1, height_ratios=[1.15, 1.1, 1.15, 1.25])
-    axes = patterns.subplots(1, 4)
-    most = max(one.measurement.intensities.max() for one in steps)
-    for ax, one in zip(axes, steps, strict=True):
-        m = one.measurement
-        image = show_pattern(ax, m.intensities[64], m.measured[64], one.name, most)
-    patterns.colorbar(image, ax=axes, shrink=0.8, label="counts")
-    patterns.suptitle("Frame of the peak, 128² pixels; not measured: orange", fontsize=9)
-
-    final = steps[-1].object
-    crystals = [crystal_of(one.measurement, *lying_as(one.runs[0], final)) for one in steps]
-    axes = objects.subplots(1, 4)
-    widest = max(max(c.amplitude.shape[1:]) * c.voxel for c in crystals)
-    for ax, one, crystal in zip(axes, steps, crystals, strict=True):
-        image = show_section(
-            ax, crystal.amplitude / np.quantile(crystal.amplitude, 0.999), crystal, 0, widest, "gray", 0, 1
+def columns_of(f: dict[str, Any]) -> dict[str, str]:
+    """Return the figures of a step as they are written, by heading."""
+    nm, finest = f["prtf_resolution_nm"], f["prtf_finest_nm"]
+    row = {"prepared": f["step"]}
+    if "rings" in f:
+        row |= {"object": "positive" if f["positive"] else "complex", "rings": f"{f['rings']} of {f['starts']}"}
+    row |= {
+        name: f"{f[key]:.{digits}f}".lstrip("0")
+        for name, key, digits in (
+            ("χ²", "chi2", 4),
+            ("R", "r_factor", 3),
+            ("free χ²", "free_chi2", 4),
+            ("alike", "alike_lowest", 2),
+            ("PRTF", "prtf_mean", 2),
         )
-        bare(ax, one.name)
-        scale_bar(ax, "w")
-    objects.colorbar(image, ax=axes, shrink=0.8, label="amplitude")
-    objects.suptitle("What comes of it: amplitude, section across the beam (x to the right, y up)", fontsize=9)
-
-    crystal = crystals[-1]
-    left, right = fields.subfigures(1, 2)
-    for part, values, name, scale in (
-        (left, crystal.displacement * 1e3, "displacement along Q / pm", 1),
-        (right, crystal.strain * 1e4, "strain along Q / 10⁻⁴", 1),
-    ):
-        axes = part.subplots(1, 2)
-        limit = float(np.nanquantile(np.abs(values), 0.98)) * scale
-        for ax, axis, title in zip(axes, (0, 2), ("x to the right, y up", "z to the right, y up"), strict=True):
-            image = show_section(ax, values, crystal, axis, widest, "RdBu_r", -limit, limit)
-            bare(ax, title)
-            scale_bar(ax, "k")
-        part.colorbar(image, ax=axes, shrink=0.8, label=name)
-    fields.suptitle(f"After the last step: sections through the middle, cubes of {crystal.voxel:.3g} nm", fontsize=9)
-
-    left, right = plots.subplots(1, 2)
-    show_curves(left, steps, 1, "frequency / nm⁻¹")
-    show_errors(right, steps)
-    figure.savefig(IMAGES / "measured-scan54.png", dpi=110)
-    plt.close(figure)
-
-
-def show_section(
-    ax: Any, values: np.ndarray, crystal: Lattice, axis: int, width: float, colours: str, low: float, high: float
-) -> Any:
-    """Draw the section through the middle of the crystal across an axis of ``[z, y, x]``, with y up."""
-    there = np.isfinite(crystal.displacement)
-    middle = round(float(ndimage.center_of_mass(there)[axis]))
-    section = values.take(middle, axis)
-    section = section.T if axis == 2 else section  # rows are y: of [z, y] they are the columns
-    tall, wide = (n * crystal.voxel / 2 for n in section.shape)
-    image = ax.imshow(
-        section,
-        extent=(-wide, wide, -tall, tall),
-        origin="lower",
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        interpolation="nearest",
+    }
+    row["resolution / nm"] = f"≤ {finest:.3g}" if nm is None else "none" if math.isinf(nm) else f"{nm:.3g}"
+    if "spread" in f:
+        row["u / pm"] = f"{f['crystal']['displacement_rms'] * 1e3:.1f} ± {f['spread']['displacement_pm']:.1f}"
+        row["ε / 10⁻⁴"] = f"{f['crystal']['strain_rms'] * 1e4:.1f} ± {f['spread']['strain'] * 1e4:.1f}"
+    row["extent"] = " × ".join(
+        ("≥ " if cut else "") + str(side) for side, cut in zip(f["extent"], f["extent_is_cut"], strict=True)
     )
-    ax.set_facecolor("k" if colours == "gray" else "w")
-    ax.set(xlim=(-width / 2, width / 2), ylim=(-width / 2, width / 2))
-    return image
-
-
-def draw_ring(steps: list[Step], raw: np.ndarray) -> None:
-    """Draw the ring's way."""
-    way, final = steps[:4], steps[3]
-    figure = plt.figure(figsize=(9, 8.6), layout="constrained")
-    patterns, objects, plots = figure.subfigures(3, 1, height_ratios=[1.35, 1.1, 1.25])
-    axes = patterns.subplots(1, 4, width_ratios=[1, 1.25, 1.25, 1.25])
-    image = show_pattern(axes[0], raw, np.ones(raw.shape, bool), "raw frame, 1544 × 1028", raw.max())
-    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    for (row, column), word, colour, away in (
-        (HEADER, "header's centre", "#2166ac", -60),
-        (SYMMETRIC, "centre of symmetry", "#b35806", 140),
-    ):
-        axes[0].plot(column, row, "+", color=colour, ms=9, mew=1.5)
-        axes[0].text(column, row + away, word, color=colour, ha="center", va="bottom", bbox=box, fontsize=7)
-    for ax, one, title in zip(
-        axes[1:],
-        (steps[0], steps[1], final),
-        ("header's centre", "+ saturated left out", "+ centre, grown by 2"),
-        strict=True,
-    ):
-        m = one.measurement
-        show_pattern(ax, m.intensities, m.measured, title, raw.max() * 64)
-    patterns.suptitle("Prepared: 784² pixels, binned by 8; not measured: orange", fontsize=9)
-    patterns.colorbar(image, ax=axes, shrink=0.7, label="counts of the raw frame")
-
-    axes = objects.subplots(1, 5)
-    for ax, one in zip(axes, steps, strict=True):
-        x, support = lying_as(one.runs[0], final.object)
-        x, _ = centred(x, support)
-        window = tuple(slice(n // 2 - 15, n // 2 + 15) for n in x.shape)
-        a, side = np.abs(x)[window], one.measurement.voxel_size
-        half = [15 * s for s in side]
-        ax.imshow(a, cmap="gray", vmin=0, extent=(-half[1], half[1], half[0], -half[0]), interpolation="nearest")
-        f = one.figures
-        kind = "positive" if f["positive"] else "complex"
-        name = one.name.replace(", ", ",\n") if one is steps[4] else one.name
-        bare(ax, f"{name}\n{kind}, rings: {f['rings']} of {f['starts']}")
-        scale_bar(ax, "w")
-    objects.suptitle("The best of the starts by free χ²: amplitude", fontsize=9)
-
-    left, right = plots.subplots(1, 2)
-    show_curves(left, way, 1e3, "frequency / µm⁻¹")
-    show_errors(right, way)
-    right.set_yscale("log")
-    figure.savefig(IMAGES / "measured-ring.png", dpi=110)
-    plt.close(figure)
+    return row | {"support": str(f["support"])}
 
 
 def main(data: Path, out: Path) -> None:
@@ -473,9 +316,8 @@ def main(data: Path, out: Path) -> None:
     begun = time.perf_counter()
     crystal = scan54(data)
     rings, raw, others = ring(data, out)
-    with plt.rc_context(LOOK):
-        draw_scan54(crystal)
-        draw_ring(rings, raw)
+    draw_scan54(crystal)
+    draw_ring(rings, raw)
     print(f"\n{table(crystal)}\n\n{table(rings)}\n\n{time.perf_counter() - begun:.0f} s")  # noqa: T201
     figures = {"scan54": [one.figures for one in crystal], "ring": [one.figures for one in rings], "others": others}
     (out / "measured.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
