@@ -43,7 +43,8 @@ SCAN54 = (
     "energy=9, distance=0.5, pixel=55, beamline=34-ID-C, delta=32.174, gamma=12.6346, theta=0.2200042, chi=90, phi=-5, "
     "rock=theta, step=0.005"
 )
-CRYSTAL = "(raar*80 + er*20)*5; shrinkwrap(threshold=0.1)"
+# With a growth of 1.2, as by default, that bound held the support from the flat field on: all starts had the same size.
+CRYSTAL = "(raar*80 + er*20)*5; shrinkwrap(threshold=0.1, growth=2)"
 SEEDS = range(5)
 
 # By the file's lambda 32, detector_distance 50 and pixel_size 0.02, in nm, mm and mm: it does not say of what.
