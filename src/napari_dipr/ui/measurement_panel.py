@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
-from napari_dipr.io.arrays import READERS
 from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
@@ -20,8 +19,6 @@ from napari_dipr.ui.prepare_form import PrepareForm
 from napari_dipr.ui.preview import Bench, Preview
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.source_form import SourceForm
-
-FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
 
 
 class MeasurementPanel(QWidget):
@@ -72,6 +69,7 @@ class MeasurementPanel(QWidget):
         layout.addStretch()
         self.loaded.changed.connect(told(session.take_up))
         follow(self, session.measurement_changed, self._list_loaded)
+        follow(self, session.measurement_changed, self._tell_history)
         follow(self, session.shelf.changed, self._list_loaded)
         self._list_loaded()
         follow(self, session.restored, self._restored)
@@ -225,6 +223,10 @@ class MeasurementPanel(QWidget):
                 self._tell_outcome(measurement, extent)
 
         self._prepared(seen, "Preview of")
+
+    def _tell_history(self) -> None:
+        measurement = self.session.measurement
+        self.outcome.setText("" if measurement is None else "\n".join(measurement.history))
 
     def _tell_outcome(self, measurement: Measurement, extent: str) -> None:
         self.outcome.setText("\n".join([*measurement.history, extent]))
