@@ -4,7 +4,7 @@ The crystal has seven facets and is not its own mirror image. Its displacement a
 closed form: nothing of the truth is resampled or differenced on the grid that it is compared on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,9 @@ RADIUS = 0.16
 # Of the displacement, nm: phases of ±3 rad for gold's 111.
 LARGEST = 0.025
 RECIPE = "(raar*80 + er*20)*5"
+SCANS = {"34-ID-C": AT_34_ID_C, "ID01": AT_ID01}
+# Photons, and whether the support is known.
+CASES: tuple[tuple[float | None, bool], ...] = ((None, True), (1e7, False), (1e6, False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,35 @@ def bragg(
         "radius_error": _rms_radius(solid) / _rms_radius(filled) - 1,
     }
     return Recovery(figures, measurement, found, there, u, along)
+
+
+def table(
+    grid: Sequence[int] = (40, 40, 40),
+    *,
+    starts: int = 3,
+    progress: Callable[[str, int], None] = lambda name, done: None,
+) -> dict[str, Any]:
+    """Run :func:`bragg` on each beamline's scan in each of :data:`CASES`.
+
+    Parameters
+    ----------
+    grid, starts
+        As there.
+    progress
+        Told the case that comes next, and how many are done.
+
+    Returns
+    -------
+    dict
+        Plain JSON: the grid, the starts, and the figures of each case as a row.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, geometry in SCANS.items():
+        for photons, known in CASES:
+            progress(name, len(rows))
+            figures = bragg(geometry, grid, photons, known_support=known, starts=starts).figures
+            rows.append({"scan": name, "photons": photons, "known_support": known, **figures})
+    return {"grid": list(grid), "starts": starts, "recipe": RECIPE, "rows": rows}
 
 
 def _displacement(s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -250,6 +250,32 @@ def recipes(
 
 
 @app.command()
+def bragg(
+    json_file: JsonFile = None,
+    side: Annotated[int, typer.Option(min=24, max=128, help="Frames, rows and columns of the scans.")] = 40,
+    starts: Annotated[int, typer.Option(min=1, help="Of which the one of the least χ² is taken.")] = 3,
+) -> None:
+    """Reconstruct a strained crystal from simulated rocking scans of two beamlines, and compare it with the truth."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import bragg as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(benchmark.SCANS) * len(benchmark.CASES))
+        result = benchmark.table(
+            (side,) * 3,
+            starts=starts,
+            progress=lambda name, done: bar.update(task, description=name, completed=done),
+        )
+    tables.show_bragg(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+@app.command()
 def generality(
     objects: Annotated[int, typer.Option("--images", min=1, help="How many objects of each kind and size.")] = 24,
     model: Annotated[str, typer.Option(help="A model for simulated pictures.")] = "unrolled-objects-2d",

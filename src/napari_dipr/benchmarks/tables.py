@@ -198,6 +198,30 @@ def show_generality(result: dict[str, Any]) -> None:
     console.print(table)
 
 
+def show_bragg(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.bragg.table`."""
+    side = " × ".join(map(str, result["grid"]))
+    table = _table(
+        f"A strained crystal from simulated rocking scans of {side}, the best of {result['starts']} starts",
+        "u: displacement along Q, pm; ε: strain along Q, 10⁻⁶: error and the crystal's own, rms, less the mean and the "
+        "mean slope of u, which no intensity tells; vol. and radius: relative errors of volume and rms radius. The support "
+        "is known where there is no noise, and elsewhere found by shrink-wrap. alike: of the complex objects.",
+        ("scan",),
+        ("photons", "χ²", "alike", "u error", "rms", "ε error", "rms", "vol.", "radius"),
+    )
+    for row in result["rows"]:
+        table.add_row(
+            row["scan"],
+            "∞" if row["photons"] is None else f"{row['photons']:.0e}".replace("+0", ""),
+            _text(row["chi2"], ".0e"),
+            _text(row["correlation"], ".3f"),
+            *(_text(row[key] * 1e3, ".2f") for key in ("displacement_error", "displacement_rms")),
+            *(_text(row[key] * 1e6, ".1f") for key in ("strain_error", "strain_rms")),
+            *(_text(row[key], "+.1%") for key in ("volume_error", "radius_error")),
+        )
+    Console().print(table)
+
+
 def show_ablation(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.ablation.ablation`."""
     table = _table(
