@@ -36,7 +36,7 @@ def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -
         panels.measurement.source.frame.value = frame
     panels.measurement.source.open(data / "scan54" / "stack_raw_counts.npz")
     wait_for(lambda: "256 × 256" in panels.measurement.source.found.text(), "the file")
-    panels.measurement.prepare.threshold.value, panels.measurement.prepare.crop.value = 3, "128"
+    panels.measurement.prepare.threshold.value, panels.measurement.prepare.crop.value = "3", "128"
     panels.refine.algorithm.value, panels.refine.text.value = WRITTEN, recipe
     panels.measurement.use_button.click()
     wait_for(lambda: session.measurement is not None, "the measurement")

@@ -53,10 +53,12 @@ def read_patterns(path: str | list[str]) -> list[tuple[Any, dict[str, Any], str]
     from napari_dipr.io.arrays import load_lazily_where_large
     from napari_dipr.io.record import is_result
 
+    loaded = load_lazily_where_large(str(path))
+    if loaded.array.dtype.kind == "c":  # which napari does not show
+        loaded = loaded._replace(array=abs(loaded.array), notes=(*loaded.notes, "its modulus was taken"))
     if is_result(str(path)):
         told = {"name": Path(str(path)).stem, "metadata": {RESULT_TAG: str(path)}}
-        return [(load_lazily_where_large(str(path)).array, told, "image")]
-    loaded = load_lazily_where_large(str(path))
+        return [(loaded.array, told, "image")]
     return [(loaded.array, {"name": Path(str(path)).stem, "metadata": {FILE_TAG: loaded}}, "image")]
 
 

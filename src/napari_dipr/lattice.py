@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement
 from napari_dipr.physics.displacement import displacement, strain, unwrapped, without_ramp
@@ -110,6 +111,10 @@ def lattice(
     solid = support & (amplitude >= SOLID * np.median(amplitude[support]))
     u = displacement(unwrapped(without_ramp(x), solid), float(np.linalg.norm(q)))
     along = cubes.field(strain(u, basis, q))
+    if not np.isfinite(along).any():
+        raise MeasurementError(
+            "The crystal is too thin for a strain: nowhere are there neighbours on both sides along Q."
+        )
     return Lattice(np.abs(cubes.object(x)), cubes.field(u), along, cubes.voxel, q, frame)
 
 

@@ -233,7 +233,7 @@ class Measurement:
         intensities: Any = self.intensities.astype(np.float64)
         measured: Any = self.measured
         for axis, (n, b, m) in enumerate(zip(self.grid, factors, shape, strict=True)):
-            start = n // 2 - b // 2 - b * (m // 2)
+            start = n // 2 - (b - 1) // 2 - b * (m // 2)
             index = start + np.arange(m * b)
             inside = (index >= 0) & (index < n)
             apart = (*intensities.shape[:axis], m, b, *intensities.shape[axis + 1 :])
@@ -258,11 +258,14 @@ def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
     Scattering is brightest near zero frequency. A missing centre fools the guess only where nothing round it was
     measured either.
     """
-    values = np.nan_to_num(np.asarray(intensities, np.float64), nan=0, posinf=0, neginf=0).clip(0)
-    middle = values[tuple(slice(n // 2 - max(n // 8, 1), n // 2 + max(n // 8, 1) + 1) for n in values.shape)]
-    cornered = np.fft.fftshift(values)
-    corner = cornered[tuple(slice(n // 2 - max(n // 8, 1), n // 2 + max(n // 8, 1) + 1) for n in values.shape)]
-    return "corner" if corner.sum() > middle.sum() else "centre"
+    array = np.asarray(intensities)
+    reach = [np.arange(-max(n // 8, 1), max(n // 8, 1) + 1) for n in array.shape]
+
+    def brightness(middle: Sequence[int]) -> float:
+        part = array[np.ix_(*((m + steps) % n for m, steps, n in zip(middle, reach, array.shape, strict=True)))]
+        return float(np.nan_to_num(np.asarray(part, np.float64), nan=0, posinf=0, neginf=0).clip(0).sum())
+
+    return "corner" if brightness([0] * array.ndim) > brightness([n // 2 for n in array.shape]) else "centre"
 
 
 def simulate(

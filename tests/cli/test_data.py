@@ -8,9 +8,12 @@ from typer.testing import CliRunner
 
 from napari_dipr.benchmarks.bragg import AT_34_ID_C, bragg
 from napari_dipr.cli import app
+from napari_dipr.geometry import Geometry
 from napari_dipr.io.read import read
 from napari_dipr.io.record import read_record
 from napari_dipr.preparation.steps import Preparation
+
+AT_34_ID_C_READ = Geometry.parse(AT_34_ID_C)
 
 
 def call(*args, code=0):
@@ -148,3 +151,59 @@ def test_what_cannot_be_prepared_is_refused_in_one_line(detector, monkeypatch, a
     before = sorted(detector.iterdir())
     assert says in refused("prepare", "frame.npy", *args)
     assert sorted(detector.iterdir()) == before
+
+
+@pytest.mark.parametrize("ending", [".cxi", ".npz"])
+def test_a_prepared_measurement_is_read_as_it_was(tmp_path, ending):
+    measurement = bragg(grid=(24, 24, 24), starts=1, known_support=True).measurement
+    data = measurement.intensities.copy()
+    data[10:15, 10:15, 10:15] = -1  # nothing in the middle tells where zero frequency is
+    np.save(tmp_path / "scan.npy", data)
+    call(
+        *("prepare", tmp_path / "scan.npy", "-o", tmp_path / f"m{ending}", "--geometry", AT_34_ID_C, "--centered"),
+        *("--bin", "1,1,1"),
+    )
+    first = read(tmp_path / "scan.npy", geometry=AT_34_ID_C_READ, zero_frequency="centre")
+    again = read(tmp_path / f"m{ending}")
+    np.testing.assert_array_equal(again.intensities, first.intensities)
+    np.testing.assert_array_equal(again.measured, first.measured)
+    assert again.geometry == first.geometry
+    assert again.history[: len(first.history)] == first.history
+
+
+def test_a_result_stays_whole_where_its_crystal_cannot_be_written(tmp_path):
+    measurement = bragg(grid=(24, 24, 24), starts=1, known_support=True).measurement
+    np.save(tmp_path / "scan.npy", measurement.intensities)
+    (tmp_path / "r_crystal.npz").mkdir()
+    (tmp_path / "r.npz").write_text("mine")
+    said = refused(
+        *("reconstruct", tmp_path / "scan.npy", "-o", tmp_path / "r.npz", "--geometry", AT_34_ID_C),
+        *("--support", "autocorrelation", "--iterations", 5),
+    )
+    assert "r_crystal.npz" in said
+    assert (tmp_path / "r.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"measurement": {"source": []}}', '{"cls": 1}', "[" * 20000, '{"measurement": null}']
+)
+def test_settings_that_are_none_are_refused_in_one_line(detector, text):
+    (detector / "p.json").write_text(text)
+    assert "p.json" in refused("prepare", detector / "frame.npy", "--prepare", detector / "p.json") or "cls" in text
+
+
+def test_a_region_and_another_rocking_axis_do_not_go_together(tmp_path):
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).poisson(9, (30, 40, 50)))
+    assert "cannot be chosen together" in refused(
+        "prepare", tmp_path / "scan.npy", "--region", "0:20", "--rocking-axis", 2
+    )
+
+
+def test_a_mask_among_several_arrays_is_found_by_its_name(tmp_path):
+    data = np.random.default_rng(0).poisson(9, (30, 40))
+    mask = np.ones((30, 40), np.uint8)
+    mask[3, 4] = 0
+    np.savez(tmp_path / "both.npz", data=data, mask=mask)
+    np.save(tmp_path / "data.npy", data)
+    done = call("prepare", tmp_path / "data.npy", "--mask", tmp_path / "both.npz")
+    assert "masked 1 pixels as unmeasured" in done.stderr

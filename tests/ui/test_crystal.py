@@ -5,6 +5,7 @@ from napari_dipr.benchmarks.bragg import AT_34_ID_C
 from napari_dipr.geometry import Geometry
 from napari_dipr.io.record import read_record
 from napari_dipr.lattice import lattice
+from napari_dipr.samples import sample
 from napari_dipr.simulation import bragg_scan, ellipsoid
 from napari_dipr.solvers.run import Record
 from napari_dipr.ui.worker import Snapshot
@@ -124,3 +125,34 @@ def test_without_a_scans_geometry_there_are_no_nanometres(loaded):
     form = loaded.runs.crystal
     assert not form.work_out_button.isEnabled()
     assert "rocking scan's geometry" in form.words.text()
+
+
+def test_what_the_surface_hid_comes_back_with_its_measurement(crystal, idle):
+    workflow, _ = crystal
+    session, form = workflow.session, workflow.runs.crystal
+    name = session.measurement.name
+    form.work_out_button.click()
+    idle(lambda: session.crystal.lattice is not None and not session.busy)
+    form.surface_button.click()
+    idle(lambda: session.crystal.is_surface_shown)
+    session.use(*sample("fashion-0"))
+    assert session.viewer.dims.ndisplay == 2
+    session.take_up(name)
+    assert session.canvas.is_seen("amplitude")
+    assert not session.crystal.is_surface_shown
+
+
+def test_the_crystal_of_another_object_is_not_left_standing(crystal, idle):
+    workflow, _ = crystal
+    session, form = workflow.session, workflow.runs.crystal
+    session.history.keep("over")
+    form.work_out_button.click()
+    idle(lambda: session.crystal.lattice is not None and not session.busy)
+    form.surface_button.click()
+    idle(lambda: session.crystal.is_surface_shown)
+    session.history.settle("twin")
+    assert not session.crystal.is_surface_shown
+    assert session.canvas.is_seen("amplitude")
+    for role in ("crystal", "displacement", "strain", "surface"):
+        assert session.canvas.find(role) is None
+    idle(lambda: form.work_out_button.isEnabled())

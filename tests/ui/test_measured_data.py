@@ -9,7 +9,7 @@ def test_a_measured_crystal_stays_compact(workflow, finished, idle, measured_dat
     workflow.measurement.source.frame.value = 99
     workflow.measurement.source.open(measured_data / "scan54" / "stack_raw_counts.npz")
     idle(lambda: "256 × 256" in workflow.measurement.source.found.text())
-    workflow.measurement.prepare.threshold.value, workflow.measurement.prepare.crop.value = 3, "128"
+    workflow.measurement.prepare.threshold.value, workflow.measurement.prepare.crop.value = "3", "128"
     workflow.measurement.use_button.click()
     idle(lambda: session.measurement is not None)
     assert session.measurement.grid == (128, 128)

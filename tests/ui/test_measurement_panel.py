@@ -1,5 +1,7 @@
+import threading
 import time
 
+import dask.array as da
 import h5py
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def test_a_layer_becomes_the_measurement_it_is_said_to_be(panel, use, kind, wher
     measurement = use()
     np.testing.assert_allclose(measurement.intensities, pattern(), rtol=1e-5)
     assert measurement.name == "mine"
-    assert len(measurement.source["sha256"]) == 64
+    assert len(measurement.source["sha256_of_values"]) == 64
     assert not layer.visible  # it would lie under the measurement's own picture
     assert layer in panel.session.viewer.layers
 
@@ -90,7 +92,7 @@ def test_a_file_with_frames_threshold_and_crop(panel, use, idle, tmp_path):
     idle(lambda: "2 × 80 × 90" in panel.source.found.text())
     panel.source.frame.value = 1
     idle(lambda: panel.source.found.text().startswith("scan.tif: 80 × 90"))
-    panel.prepare.threshold.value, panel.prepare.crop.value = 4, "64"
+    panel.prepare.threshold.value, panel.prepare.crop.value = "4", "64"
     measurement = use()
     assert measurement.grid == (64, 64)
     assert measurement.intensities[32, 32] == 500
@@ -242,3 +244,34 @@ def test_a_large_file_is_not_read_until_it_is_used(panel, use, idle, tmp_path, m
     measurement = use()
     assert measurement.grid == (40, 50)
     assert len(measurement.source["sha256"]) == 64
+
+
+def test_a_lazy_layer_is_not_computed_before_it_is_used(panel, use):
+    reads = []
+
+    def block(block_info=None):
+        reads.append(threading.current_thread() is threading.main_thread())
+        return np.random.default_rng(0).poisson(9, (1, 40, 50))
+
+    lazy = da.map_blocks(block, chunks=((1,) * 20, (40,), (50,)), dtype=np.int64)
+    layer = panel.session.viewer.add_image(lazy, name="lazy", contrast_limits=(0, 20))
+    before = len(reads)
+    panel.source.layer.value = layer
+    assert len(reads) == before
+    panel.source.frame.value = 7
+    measurement = use()
+    assert measurement.grid == (40, 50)
+    assert not any(reads[before:])  # in a worker
+
+
+def test_a_layer_that_was_changed_is_not_taken_for_its_file(panel, use, idle, tmp_path):
+    with h5py.File(tmp_path / "a.cxi", "w") as file:
+        file["entry_1/data_1/data"] = np.random.default_rng(0).poisson(9, (40, 50))
+    viewer = panel.session.viewer
+    (layer,) = viewer.open(tmp_path / "a.cxi", plugin="napari-dipr")
+    panel.source.layer.value = layer
+    assert len(use().source["sha256"]) == 64
+    layer.data = layer.data * 2
+    changed = use()
+    assert changed.intensities.max() == layer.data.max()
+    assert "sha256" not in changed.source

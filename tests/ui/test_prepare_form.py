@@ -48,11 +48,11 @@ def test_a_form_says_what_was_entered_and_is_empty_after_a_reset(form):
 def test_each_change_can_be_undone_and_made_again(form, idle):
     seen = []
     form.changed.connect(lambda: seen.append(form.preparation))
-    form.threshold.value = 3
+    form.threshold.value = "3"
     idle(lambda: len(seen) == 1)
     form.crop.value = "64"
     form.undo_button.click()  # also what has not settled yet
-    assert (form.threshold.value, form.crop.value) == (3, "")
+    assert (form.threshold.value, form.crop.value) == ("3", "")
     form.undo_button.click()
     assert form.preparation == Preparation()
     assert not form.undo_button.isEnabled()
@@ -117,7 +117,7 @@ def test_a_preview_shows_what_comes_of_it_and_follows_the_form(workflow, idle):
     idle(lambda: panel.session.measurement is not None)
     assert panel.session.measurement.grid == (64, 64)
     assert panel.session.measurement.source["preparation"]["crop"] == 64
-    assert not any("preview" in layer.name for layer in viewer.layers)
+    idle(lambda: not any("preview" in layer.name for layer in viewer.layers))
 
 
 def test_a_setting_that_does_not_work_leaves_the_last_preview(workflow, idle, told):
@@ -125,10 +125,51 @@ def test_a_setting_that_does_not_work_leaves_the_last_preview(workflow, idle, to
     panel.source.layer.value = viewer.add_image(counts(), name="raw")
     panel.preview_box.value = True
     idle(lambda: "preview (log)" in viewer.layers)
-    panel.prepare.threshold.value = 1e9
+    panel.prepare.threshold.value = "1e9"
     idle(lambda: any("No intensity reaches" in message for message in told.messages()))
     panel.prepare.crop.value = "4"
     idle(lambda: any("crop" in message for message in told.messages()))
     assert viewer.layers["preview (log)"].data.shape == (96, 80)
     panel.preview_box.value = False
-    assert "preview (log)" not in viewer.layers
+    idle(lambda: "preview (log)" not in viewer.layers)
+
+
+def test_a_preview_follows_the_frame_and_what_is_painted(workflow, idle):
+    panel, viewer = workflow.measurement, workflow.session.viewer
+    stack = np.stack([counts(), 3 * counts()])
+    panel.source.layer.value = viewer.add_image(stack, name="raw")
+    panel.source.frame.value = 0
+    panel.preview_box.value = True
+    idle(lambda: "preview (log)" in viewer.layers)
+    first = viewer.layers["preview (log)"].data.copy()
+    panel.source.frame.value = 1
+    idle(lambda: not np.array_equal(viewer.layers["preview (log)"].data, first))
+    stop = viewer.add_labels(np.zeros((96, 80), np.uint8), name="stop")
+    panel.mask.value = stop
+    stop.data_setitem((np.array([3, 4]), np.array([5, 5])), 1)
+    idle(lambda: viewer.layers["preview: left out"].data.sum() == 2)
+
+
+def test_many_changes_are_not_prepared_one_by_one(workflow, idle, monkeypatch):
+    panel, viewer = workflow.measurement, workflow.session.viewer
+    panel.source.layer.value = viewer.add_image(counts(), name="raw")
+    done = []
+    honest = panel._bench.prepare
+    monkeypatch.setattr(panel._bench, "prepare", lambda *args: (done.append(1), honest(*args))[1])
+    panel.preview_box.value = True
+    for threshold in range(2, 9):
+        panel.prepare.threshold.value = str(threshold)
+        panel.prepare._settle()
+    idle(lambda: "intensities below 8 set to 0" in panel.outcome.text())
+    assert len(done) <= 3
+
+
+def test_a_form_remembers_nothing_of_one_measurement_alone(form, qtbot):
+    form.enter({**SETTINGS, "kind": "amplitude"})
+    form.memory.save()
+    again = PrepareForm("test")
+    qtbot.addWidget(again)
+    assert again.preparation.kind == "amplitude"
+    assert again.preparation.geometry is None
+    assert again.preparation.centre is None
+    assert again.preparation.dark is None

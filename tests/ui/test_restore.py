@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_dipr.io.record import is_result, read_record
 from napari_dipr.measurement import simulate
+from napari_dipr.samples import sample
 from napari_dipr.ui.app import _load
 from napari_dipr.ui.refine_panel import WRITTEN
 from napari_dipr.ui.session import session_of
@@ -25,7 +28,7 @@ def written(workflow, idle, finished, measured):
     panel, session = workflow.measurement, workflow.session
     panel.source.open(measured)
     idle(lambda: panel.source.is_chosen)
-    panel.prepare.crop.value, panel.prepare.threshold.value = "48", 2
+    panel.prepare.crop.value, panel.prepare.threshold.value = "48", "2"
     panel.prepare.geometry.value = "energy=9, distance=0.5, pixel=55"
     panel.use_button.click()
     idle(lambda: session.measurement is not None)
@@ -108,3 +111,34 @@ def test_what_is_no_result_is_opened_as_data(measured, written):
     assert not is_result(broken)
     (measurement,) = _load(str(measured))
     assert measurement.grid == (60, 50)
+
+
+def test_a_tiff_does_not_hide_what_was_masked_by_hand(written, idle, told):
+    workflow, paths = written
+    session = workflow.session
+    measured = np.ones(session.measurement.grid, bool)
+    measured[3:6, 3:6] = False
+    session.history.results[0] = replace(
+        session.history.results[0], measurement=session.measurement.with_mask(measured)
+    )
+    session.history.results[0].write([paths[".tif"], paths[".npz"]])
+    workflow.measurement.source.open(paths[".tif"])
+    idle(lambda: any("masked by hand" in message for message in told.messages()))
+    workflow.measurement.source.open(paths[".npz"])
+    idle(lambda: len(session.history.results) == 2)
+    assert (~session.measurement.measured).sum() == 9
+
+
+def test_a_result_of_a_layer_says_that_it_came_from_no_file(loaded, finished, idle, told, tmp_path):
+    session, panel = loaded.session, loaded.measurement
+    panel.source.layer.value = session.viewer.add_image(sample("fashion-3")[0].intensities, name="mine")
+    panel.use_button.click()
+    idle(lambda: session.measurement.name == "mine")
+    loaded.support.autocorrelation_button.click()
+    idle(lambda: session.support_layer is not None)
+    loaded.refine.iterations.value = 10
+    loaded.refine.bar.start.click()
+    idle(lambda: bool(session.history.results))
+    session.history.results[0].write([tmp_path / "r.tif"])
+    panel.source.open(tmp_path / "r.tif")
+    idle(lambda: any("from which file it came" in message for message in told.messages()))

@@ -80,7 +80,7 @@ def test_it_needs_no_more_than_360_pixels(workflow):
 def test_the_demo_goes_through_the_whole_way(viewer, workflow, tmp_path):
     workflow.session.use(*sample("fashion-0"))
     written = demo.go_through(viewer, workflow, tmp_path)
-    assert sorted(path.suffix for path in written) == [".png"] * 4 + [".tif"] * 3
+    assert sorted(path.suffix for path in written) == [".png"] * 4 + [".tif"] * 2
     assert workflow.session.refinement.settings["support_edited_by_hand"]
     picture = QImage(str(written[-1]))
     assert picture.width() > 300

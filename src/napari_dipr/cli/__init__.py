@@ -151,7 +151,7 @@ def reconstruct(
 
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
-    from napari_dipr.io.record import Record, check_writable, write_crystal, write_records
+    from napari_dipr.io.record import Record, check_writable, write_records
     from napari_dipr.lattice import crystal_of
     from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
 
@@ -205,10 +205,9 @@ def reconstruct(
     )
     voxel = measurement.voxel_size
     places = _places(output, file_name(measurement.name))
-    paths = write_records(places, Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel))
     found = crystal_of(measurement, object_, inside)
-    if found is not None:
-        paths |= write_crystal(places, found, told)
+    record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
+    paths = write_records(places, record, found)
     last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),

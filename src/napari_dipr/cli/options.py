@@ -41,7 +41,7 @@ def _settings(
     rocking_axis: Annotated[int | None, _option(min=0, max=2, help="Along which a scan's frames follow.")] = None,
     origin: Annotated[str | None, _option(metavar="ROW,COL", help="Detector's pixel at which the data begin.")] = None,
     dark: Annotated[Path | None, _option(metavar="FILE", help="Dark field, subtracted.")] = None,
-    white: Annotated[Path | None, _option(metavar="FILE", help="Flat field, divided by.")] = None,
+    white: Annotated[Path | None, _option(metavar="FILE", help="Flat field less its dark, divided by.")] = None,
     mask: Annotated[Path | None, _option(metavar="FILE", help="True or 1 = measured.")] = None,
     bad_map: Annotated[Path | None, _option(metavar="FILE", help="Not 0 = bad pixel.")] = None,
     leave_out: Annotated[

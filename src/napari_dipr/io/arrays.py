@@ -161,7 +161,13 @@ def load_array(
         notes = content.notes
         if region is not None:
             notes = (*notes, f"took the region {region} of {shape if frame is None else (*shape[1:],)}")
-        source = {"file": path.name, "path": str(path), "key": content.key, "shape": list(shape), "frame": frame}
+        source = {
+            "file": path.name,
+            "path": str(path.absolute()),
+            "key": content.key,
+            "shape": list(shape),
+            "frame": frame,
+        }
         source["region"] = None if region is None else str(region)
         if lazy and content.in_parts:
             return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)

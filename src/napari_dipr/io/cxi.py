@@ -101,12 +101,10 @@ def read_cxi(path: Path) -> dict[str, Any]:
 
 
 def told_by_cxi(path: Path) -> dict[str, Any]:
-    """Return the provenance alone; nothing where the file holds no object."""
+    """Return the provenance alone, of a result or a measurement."""
     with h5py.File(path, "r") as file:
         note = dataset_at(file, NOTE, "S", path)
-        if note is None or dataset_at(file, f"{IMAGE}/data", "c", path) is None:
-            return {}
-        return dict(json.loads(note[()]))
+        return {} if note is None else dict(json.loads(note[()]))
 
 
 def _entry(file: h5py.File, name: str) -> h5py.Group:

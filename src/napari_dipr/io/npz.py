@@ -63,6 +63,6 @@ def read_npz(path: Path) -> dict[str, Any]:
 
 
 def told_by_npz(path: Path) -> dict[str, Any]:
-    """Return the provenance alone; nothing where the file holds no object."""
+    """Return the provenance alone, of a result or a measurement."""
     with np.load(path, allow_pickle=False) as archive:
-        return dict(json.loads(str(archive["provenance"]))) if "object" in archive.files else {}
+        return dict(json.loads(str(archive["provenance"])))

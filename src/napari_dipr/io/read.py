@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
 from napari_dipr.io.arrays import Loaded, load_array
-from napari_dipr.io.record import Record
+from napari_dipr.io.provenance import geometry_from_json
+from napari_dipr.io.record import Record, told_by
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
 from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
@@ -97,11 +98,15 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
     """Do the first part of :func:`prepared`; :func:`~napari_dipr.preparation.steps.placed` does the second."""
     loaded = loaded.computed()
     p, frame = preparation, loaded.source["frame"]
+    if p.rocking_axis and loaded.source.get("region") is not None:
+        raise MeasurementError(
+            f"A region and the rocking axis {p.rocking_axis} cannot be chosen together. Read all of it and crop."
+        )
     source, steps = {**loaded.source, "preparation": p.as_json()}, list(loaded.notes)
     fields: dict[str, Any] = {"dark": None, "white": None, "bad_map": None, "mask": None}
     for what in fields:
         if (path := getattr(p, what)) is not None:
-            field = load_array(path)
+            field = load_array(path, prefer="mask" if what in ("mask", "bad_map") else "data")
             fields[what], source[what] = loaded.cut(np.squeeze(field.array), p.origin), field.source
             steps.append(f"{what.replace('_', ' ')} from {path.name}")
     masks = [
@@ -113,20 +118,30 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
     given = tuple(
         _of_frame(np.squeeze(mask), np.squeeze(loaded.array).ndim, frame) for mask in masks if mask is not None
     )
-    geometry = p.geometry or loaded.geometry
+    stem = Path(source["file"]).stem
+    known: dict[str, Any] = {"name": stem if frame is None else f"{stem}-{frame}", "source": source}
+    geometry = loaded.geometry
+    if ours := _ours(loaded):
+        steps = [*ours["history"], *steps]
+        known["photons_per_unit"] = ours["photons_per_unit"]
+        geometry = None if ours["geometry"] is None else geometry_from_json(ours["geometry"])
+        if p.zero_frequency is None:
+            p = p.model_copy(update={"zero_frequency": "centre"})
+    geometry = p.geometry or geometry
     if geometry is not None:
         geometry = geometry.binned(loaded.steps)  # of a region that leaves pixels out between
         steps.append(f"geometry {'given' if p.geometry else 'from the file'}: {geometry}")
-    stem = Path(source["file"]).stem
-    return corrected(
-        loaded.array,
-        p,
-        Calibration(fields["dark"], fields["white"], given),
-        name=stem if frame is None else f"{stem}-{frame}",
-        geometry=geometry,
-        history=tuple(steps),
-        source=source,
-    )
+    calibration = Calibration(fields["dark"], fields["white"], given)
+    return corrected(loaded.array, p, calibration, geometry=geometry, history=tuple(steps), **known)
+
+
+def _ours(loaded: Loaded) -> dict[str, Any] | None:
+    """Return what a file that this program wrote tells of the whole measurement in it."""
+    source = loaded.source
+    if source.get("path") is None or source.get("region") is not None or source.get("frame") is not None:
+        return None
+    told = told_by(source["path"]).get("measurement")
+    return told if told and tuple(told.get("grid", ())) == loaded.array.shape else None
 
 
 def measurement_of(record: Record) -> Measurement:
@@ -135,7 +150,8 @@ def measurement_of(record: Record) -> Measurement:
     Raises
     ------
     FileError
-        If the result holds none, and its source is not there any more, or another.
+        If the result holds none, and its source is not there any more, or another, or gives another measurement, as
+        where pixels were masked by hand.
     MeasurementError
         If the source cannot be prepared as it was.
     """
@@ -143,23 +159,32 @@ def measurement_of(record: Record) -> Measurement:
         return record.measurement
     told = record.provenance.get("measurement") or {}
     source = told.get("source") or {}
-    settings = source.get("preparation") or {}
+    p = Preparation.of(**(source.get("preparation") or {}))
     if "sample" in source:
-        return read(f"{SAMPLE}{source['sample']}", preparation=Preparation.of(**settings))
-    path = Path(str(source.get("path")))
-    if not path.exists():
+        measurement = read(f"{SAMPLE}{source['sample']}", preparation=p)
+    else:
+        if source.get("path") is None or "sha256" not in source:
+            raise FileError(
+                "The result holds no measurement (CXI and NPZ do), nor does it say from which file it came."
+            )
+        path = Path(source["path"])
+        if not path.exists():
+            raise FileError(
+                f"The result holds no measurement (CXI and NPZ do), and its source {path} is not there. Put it there."
+            )
+        loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))
+        for what in (source, *(source[name] for name in ("dark", "white", "bad_map", "mask") if name in source)):
+            now = loaded.source if what is source else load_array(what["path"]).source
+            if now["sha256"] != what["sha256"]:
+                raise FileError(f"{what['path']} has changed since: it is not what the result was made of.")
+        measurement = prepared(loaded, p)
+    unmeasured = int((~measurement.measured).sum())
+    if measurement.grid != record.object.shape or unmeasured != told.get("unmeasured_pixels", unmeasured):
         raise FileError(
-            f"The result holds no measurement (CXI and NPZ do), and its source {path} is not there. Put it there again."
+            f"The result's source gives {measurement.grid} pixels, {unmeasured} of them unmeasured; the result had "
+            f"{record.object.shape} and {told.get('unmeasured_pixels')}. What was masked by hand only CXI and NPZ hold."
         )
-    loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))
-    if loaded.source["sha256"] != source.get("sha256"):
-        raise FileError(f"The result's source {path} has changed since: it is not what the result was made of.")
-    measurement = prepared(loaded, Preparation.of(**settings))
-    if measurement.grid != record.object.shape:
-        raise FileError(
-            f"The result's source {path} gives {measurement.grid} pixels, the result has {record.object.shape}."
-        )
-    return measurement
+    return replace(measurement, photons_per_unit=told.get("photons_per_unit"))
 
 
 def load_mask(path: str | Path, *, key: str | None = None, frame: int | None = None) -> NDArray[np.bool_]:

@@ -164,7 +164,7 @@ def files_of(path: str | Path) -> dict[str, Path]:
 
 
 def check_writable(paths: Sequence[str | Path]) -> None:
-    """Find out before a run whether records can be written there.
+    """Find out before a run whether records, and crystals beside them, can be written there.
 
     Raises
     ------
@@ -174,6 +174,7 @@ def check_writable(paths: Sequence[str | Path]) -> None:
         If a package is missing.
     """
     _places(paths)
+    _places(crystal_paths(paths))
 
 
 def write_record(path: str | Path, record: Record) -> dict[str, Path]:
@@ -181,16 +182,17 @@ def write_record(path: str | Path, record: Record) -> dict[str, Path]:
     return write_records([path], record)
 
 
-def write_records(paths: Sequence[str | Path], record: Record) -> dict[str, Path]:
+def write_records(paths: Sequence[str | Path], record: Record, crystal: Lattice | None = None) -> dict[str, Path]:
     """Write a record in one or several formats, one file for each ending (see :data:`FORMATS`).
 
     All files appear together once the last is written in full; earlier ones of the same names stay whole until then,
-    and are put back where something fails in between. Folders are made where they are missing.
+    and are put back where something fails in between. Folders are made where they are missing. A ``crystal`` is
+    written beside, as ``NAME_crystal`` with the same endings.
 
     Returns
     -------
     dict of str to Path
-        What :func:`files_of` says of each path.
+        What :func:`files_of` says of each path, those of a crystal with ``crystal_`` before their kinds.
 
     Raises
     ------
@@ -199,47 +201,36 @@ def write_records(paths: Sequence[str | Path], record: Record) -> dict[str, Path
     DiprError
         If a package is missing.
     """
-    places = _places(paths)
-    files = [place for group in places.values() for place in group.values()]
+    groups = [("", _places(paths), record)]
+    if crystal is not None:
+        groups.append(("crystal_", _places(crystal_paths(paths)), _record_of(crystal, record.provenance)))
+    files = [place for _, places, _ in groups for group in places.values() for place in group.values()]
     with replacing(*files) as hidden:
         beside = dict(zip(files, hidden, strict=True))
-        for ending, group in places.items():
-            FORMATS[ending].write(record, *(beside[place] for place in group.values()))
-    return {kind: place for group in places.values() for kind, place in group.items()}
+        for _, places, one in groups:
+            for ending, group in places.items():
+                FORMATS[ending].write(one, *(beside[place] for place in group.values()))
+    return {f"{of}{kind}": place for of, places, _ in groups for g in places.values() for kind, place in g.items()}
 
 
-def write_crystal(paths: Sequence[str | Path], found: Lattice, provenance: dict[str, Any]) -> dict[str, Path]:
-    """Write a crystal on its cubic voxels beside a result's files, as ``NAME_crystal`` with their endings.
-
-    Displacement and strain are fields; the phase is that of the displacement.
-
-    Returns
-    -------
-    dict of str to Path
-        What :func:`write_records` returns, each kind with ``crystal_`` before it.
-
-    Raises
-    ------
-    FileError
-        If the files cannot be written.
-    """
-    there = np.isfinite(found.displacement)
-    phase = -float(np.linalg.norm(found.bragg)) * np.where(there, found.displacement, 0)
-    record = Record(
-        found.amplitude * np.exp(1j * phase),
+def _record_of(crystal: Lattice, provenance: dict[str, Any]) -> Record:
+    """Return a crystal as a record: displacement and strain are fields, the phase is that of the displacement."""
+    there = np.isfinite(crystal.displacement)
+    phase = -float(np.linalg.norm(crystal.bragg)) * np.where(there, crystal.displacement, 0)
+    return Record(
+        crystal.amplitude * np.exp(1j * phase),
         there,
-        {**provenance, "crystal": found.figures},
-        voxel_size_nm=(found.voxel,) * 3,
+        {**provenance, "crystal": crystal.figures},
+        voxel_size_nm=(crystal.voxel,) * 3,
         fields={
-            "displacement nm": found.displacement.astype(np.float32),
-            "strain": found.strain.astype(np.float32),
+            "displacement nm": crystal.displacement.astype(np.float32),
+            "strain": crystal.strain.astype(np.float32),
         },
     )
-    return {f"crystal_{kind}": path for kind, path in write_records(crystal_paths(paths), record).items()}
 
 
 def crystal_paths(paths: Sequence[str | Path]) -> list[Path]:
-    """Return where :func:`write_crystal` writes."""
+    """Return where :func:`write_records` writes a crystal."""
     beside = []
     for place in map(Path, paths):
         at = len(place.name) - len(_spelled(place))
@@ -257,12 +248,12 @@ def write_measurement(path: str | Path, measurement: Measurement) -> None:
     """
     check_measurement_writable(path)
     with replacing(Path(path).absolute()) as (hidden,):
-        (cxi.write_measurement if Path(path).suffix == ".cxi" else npz.write_measurement)(measurement, hidden)
+        (cxi.write_measurement if Path(path).suffix.lower() == ".cxi" else npz.write_measurement)(measurement, hidden)
 
 
 def check_measurement_writable(path: str | Path) -> None:
     """Find out before the work whether a measurement can be written there; raise FileError where it cannot."""
-    if Path(path).suffix not in (".cxi", ".npz"):
+    if Path(path).suffix.lower() not in (".cxi", ".npz"):
         raise FileError(f"{Path(path).name}: measurements are written as .cxi or .npz. Choose one of these endings.")
     writable_folder(Path(path).absolute().parent)
 
@@ -294,14 +285,20 @@ def read_record(path: str | Path) -> Record:
         raise FileError(f"{path.name} holds no result: {error or type(error).__name__}") from error
 
 
-def is_result(path: str | Path) -> bool:
-    """Say whether a file is a result that this program wrote; a damaged one is none."""
+def told_by(path: str | Path) -> dict[str, Any]:
+    """Return what a file that this program wrote tells of itself; nothing of others, and of damaged ones."""
     path, ending = Path(path), ending_of(path)
     reader = None if ending is None or not path.is_file() else FORMATS[ending].told
     try:
-        return reader is not None and reader(path).get("program") == "napari-dipr"
+        return {} if reader is None else reader(path)
     except Exception:  # decoders raise nearly anything; whoever reads the file tells
-        return False
+        return {}
+
+
+def is_result(path: str | Path) -> bool:
+    """Say whether a file is a result that this program wrote, and no crystal of one; a damaged one is none."""
+    told = told_by(path)
+    return told.get("program") == "napari-dipr" and "crystal" not in told and "measurement" in told
 
 
 def _spelled(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy import ndimage
 
 from napari_dipr.errors import MeasurementError, in_words
@@ -40,7 +40,9 @@ class Preparation(BaseModel):
     rocking_axis: int = Field(0, ge=0, le=2, description="axis of a scan along which its frames follow")
     origin: tuple[Index, Index] = Field((0, 0), description="row and column of the detector where the data begin")
     dark: Path | None = Field(None, description="dark field, subtracted")
-    white: Path | None = Field(None, description="flat field; the data are divided by it, relative to its median")
+    white: Path | None = Field(
+        None, description="flat field, less its own dark counts; the data are divided by it, relative to its median"
+    )
     mask: Path | None = Field(None, description="true or 1 where pixels were measured")
     bad_map: Path | None = Field(None, description="not 0 where pixels are bad")
     leave_out: tuple[Reason, ...] = Field(PLAIN, description="reasons for which pixels are found and left out")
@@ -59,8 +61,13 @@ class Preparation(BaseModel):
     bin: Factor | tuple[Factor, ...] = Field(1, description="pixels that become one, by axis")
     geometry: Geometry | None = Field(None, description="of the experiment; null takes the file's, where it tells")
 
+    @field_validator("dark", "white", "mask", "bad_map")
     @classmethod
-    def of(cls, **settings: Any) -> Self:
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.absolute()  # of whatever folder it is used from later
+
+    @classmethod
+    def of(cls, /, **settings: Any) -> Self:
         """Check settings.
 
         Raises
@@ -149,6 +156,8 @@ def corrected(
 
     def fitted(values: NDArray[Any], what: str) -> NDArray[Any]:
         values = np.squeeze(values)
+        if values.dtype.kind not in "buif":
+            raise MeasurementError(f"The {what} is made of {values.dtype}, not of real numbers. Is it the right file?")
         values = np.moveaxis(values, p.rocking_axis, 0) if values.ndim == 3 else values
         return _fitted(values, array.shape, p.origin, what)
 
@@ -182,8 +191,9 @@ def corrected(
     steps.append(f"zero frequency {'given' if p.zero_frequency else 'guessed'}: {where}")
     if dark is not None:
         dark = fitted(dark, "dark field")
+        measured &= np.isfinite(dark)
         array = np.where(measured, np.maximum(array.astype(np.float64) - dark, 0), array)
-        steps.append(f"dark field subtracted, {float(dark.mean()):.4g} counts in the mean")
+        steps.append(f"dark field subtracted, {float(np.nanmean(dark)):.4g} counts in the mean")
     if white is not None:
         array, good = _flattened(array, fitted(white, "flat field"))
         steps.append(

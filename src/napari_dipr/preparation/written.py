@@ -61,10 +61,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path} cannot be read as JSON: {error}.") from error
-    if isinstance(settings, dict) and isinstance(measurement := settings.get("measurement"), dict):
-        settings = measurement.get("source", {}).get("preparation")
+    if isinstance(settings, dict) and "measurement" in settings:  # a result's
+        for name in ("measurement", "source", "preparation"):
+            settings = settings.get(name) if isinstance(settings, dict) else None
     if not isinstance(settings, dict):
         raise FileError(f"{path} holds no settings of a preparation. Save some in the window, or by prepare --json.")
     return settings

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
 Colour = Literal["displacement", "strain"]
+ROLES = ("crystal", "displacement", "strain", "unwrapped", "surface")
 UNITS = {"displacement": " nm", "strain": ""}
 
 
@@ -34,7 +35,19 @@ class Crystal:
         self.session = session
         self._lattice: tuple[Any, Lattice] | None = None
         self._hidden: tuple[Any, ...] = ()
+        self._shown: tuple[Any, Any] | None = None
         self.frame: Frame = "laboratory"
+
+    def follow(self) -> None:
+        """Take the pictures away that are of another object than that which is shown."""
+        if self._shown is not None and self._shown[1] is not self.session.refinement.snapshot:
+            canvas, _ = self._shown
+            self.leave_surface()
+            self._shown = None
+            for role in ROLES:
+                if (layer := canvas.find(role)) is not None:
+                    canvas.viewer.layers.remove(layer)
+            self.changed.emit()
 
     @property
     def lattice(self) -> "Lattice | None":
@@ -77,7 +90,9 @@ class Crystal:
             return lattice(*centred(snapshot.object, snapshot.support), geometry, frame=frame, voxel=voxel)
 
         def done(found: "Lattice") -> None:
-            self._lattice = snapshot, found
+            if self.session.refinement.snapshot is not snapshot:  # another is shown by now
+                return
+            self._lattice, self._shown = (snapshot, found), (self.session.canvas, snapshot)
             self._show(found)
             self.changed.emit()
 
@@ -88,6 +103,9 @@ class Crystal:
         snapshot = self._snapshot()
 
         def done(phase: NDArray[np.float64]) -> None:
+            if self.session.refinement.snapshot is not snapshot:  # another is shown by now
+                return
+            self._shown = self.session.canvas, snapshot
             style: Any = {"colormap": "viridis", "limits": (float(np.nanmin(phase)), float(np.nanmax(phase)) + 1e-9)}
             self.session.need_canvas().show_image(
                 "unwrapped", phase.astype(np.float32), "object phase, unwrapped", **style
@@ -108,6 +126,8 @@ class Crystal:
         values = getattr(found, colour)
 
         def shown(surface: Any) -> None:
+            if self.lattice is not found:  # another is shown by now
+                return
             if not self._hidden:
                 canvas.hide()
                 self._hidden = (canvas, self.session.viewer.dims.ndisplay)

@@ -62,7 +62,7 @@ class CrystalForm(QWidget):
         is_there = self.crystal.lattice is not None
         self.unwrap_button.setEnabled(idle)
         self.work_out_button.setEnabled(idle and self.crystal.is_possible)
-        self.surface_button.setEnabled(idle and is_there)
+        self.surface_button.setEnabled(self.crystal.is_surface_shown or (idle and is_there))
         self.surface_button.setText("Leave surface" if self.crystal.is_surface_shown else "Surface")
         if is_there:
             measurement = self.session.need_measurement()

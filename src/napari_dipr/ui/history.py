@@ -71,7 +71,7 @@ class Result:
         import torch
 
         from napari_dipr.io.provenance import convergence, provenance
-        from napari_dipr.io.record import Record, write_crystal, write_records
+        from napari_dipr.io.record import Record, write_records
         from napari_dipr.lattice import crystal_of
         from napari_dipr.solvers.coherence import widths
 
@@ -90,9 +90,7 @@ class Result:
         )
         voxel = measurement.voxel_size
         record = Record.of(snapshot.object, snapshot.support, told, measurement=measurement, voxel_size_nm=voxel)
-        written = write_records(paths, record)
-        found = crystal_of(measurement, snapshot.object, snapshot.support, frame)
-        return written if found is None else written | write_crystal(paths, found, told)
+        return write_records(paths, record, crystal_of(measurement, snapshot.object, snapshot.support, frame))
 
 
 class History:

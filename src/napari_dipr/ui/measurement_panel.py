@@ -7,11 +7,11 @@ import napari
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from napari.layers import Image, Labels
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
-from napari_dipr.io.arrays import READERS
 from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
@@ -21,8 +21,6 @@ from napari_dipr.ui.preview import Bench, Preview
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.source_form import SourceForm
 
-FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
-
 
 class MeasurementPanel(QWidget):
     """Choose data, say what they are, and make a measurement of them."""
@@ -30,7 +28,8 @@ class MeasurementPanel(QWidget):
     def __init__(self, viewer: "napari.viewer.Viewer") -> None:
         super().__init__()
         self.session = session = session_of(viewer)
-        self._bench, self._wanted = Bench(), 0
+        self._bench, self._wanted, self._previewing = Bench(), 0, False
+        self._painted: Labels | None = None
         self.source = SourceForm(session)
         self.mask = layer_choice(
             session.viewer,
@@ -72,6 +71,7 @@ class MeasurementPanel(QWidget):
         layout.addStretch()
         self.loaded.changed.connect(told(session.take_up))
         follow(self, session.measurement_changed, self._list_loaded)
+        follow(self, session.measurement_changed, self._tell_history)
         follow(self, session.shelf.changed, self._list_loaded)
         self._list_loaded()
         follow(self, session.restored, self._restored)
@@ -79,6 +79,7 @@ class MeasurementPanel(QWidget):
         self.preview_box.changed.connect(told(self._previewed))
         self.prepare.changed.connect(told(self._preview_again))
         self.source.changed.connect(told(self._preview_again))
+        self.mask.changed.connect(told(self._mask_chosen))
 
     @told
     def _restored(self, provenance: dict[str, Any]) -> None:
@@ -178,8 +179,13 @@ class MeasurementPanel(QWidget):
 
     # --- to a measurement --------------------------------------------------------------------------------------------
 
-    def _prepared(self, done: Callable[[Measurement, str], None], description: str) -> None:
-        """Prepare what is chosen as the form says, off the main thread; ``done`` gets it, and its extent in words."""
+    def _prepared(
+        self, done: Callable[[Measurement, str], None], description: str, over: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepare what is chosen as the form says, off the main thread; ``done`` gets it, and its extent in words.
+
+        ``over`` is called after that, and where it failed.
+        """
         loaded, name, _ = self.source.chosen()
         preparation = self.prepare.preparation
         painted = None if self.mask.value is None else np.asarray(self.mask.value.data) > 0
@@ -191,6 +197,7 @@ class MeasurementPanel(QWidget):
             lambda result: done(*result),
             f"{description} {name}",
             whatever_is_loaded=True,
+            over=over,
         )
 
     def _use(self) -> None:
@@ -213,10 +220,26 @@ class MeasurementPanel(QWidget):
         else:
             self.preview.remove()
 
+    def _mask_chosen(self, layer: Labels | None) -> None:
+        """Have the preview follow what is painted as unmeasured."""
+        if self._painted is not None:
+            self._painted.events.paint.disconnect(self._repainted)
+            self._painted.events.set_data.disconnect(self._repainted)
+        self._painted = layer
+        if layer is not None:
+            layer.events.paint.connect(self._repainted)
+            layer.events.set_data.connect(self._repainted)
+        self._preview_again()
+
+    def _repainted(self, event: Any) -> None:
+        QTimer.singleShot(0, told(self._preview_again))  # the event may come before the change
+
     def _preview_again(self) -> None:
         if not (self.preview_box.value and self.source.is_chosen):
             return
         self._wanted += 1
+        if self._previewing:  # one after the other: when it is there, the last wish is done
+            return
         wanted = self._wanted
 
         def seen(measurement: Measurement, extent: str) -> None:
@@ -224,7 +247,17 @@ class MeasurementPanel(QWidget):
                 self.preview.show(measurement)
                 self._tell_outcome(measurement, extent)
 
-        self._prepared(seen, "Preview of")
+        def over() -> None:
+            self._previewing = False
+            if wanted != self._wanted:
+                told(self._preview_again)()
+
+        self._prepared(seen, "Preview of", over)
+        self._previewing = True
+
+    def _tell_history(self) -> None:
+        measurement = self.session.measurement
+        self.outcome.setText("" if measurement is None else "\n".join(measurement.history))
 
     def _tell_outcome(self, measurement: Measurement, extent: str) -> None:
         self.outcome.setText("\n".join([*measurement.history, extent]))

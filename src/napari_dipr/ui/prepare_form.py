@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, QWidget
@@ -72,9 +72,7 @@ class PrepareForm(QWidget):
         self.background = LineEdit(
             label="background", tooltip="Counts that are subtracted; rim: the median at the array's edge; empty: none"
         )
-        self.threshold = FloatSpinBox(
-            value=0, min=0, max=1e12, step=1, label="threshold", tooltip="Intensities below this count as 0"
-        )
+        self.threshold = LineEdit(label="threshold", tooltip="Intensities below this count as 0; empty: none do")
         self.centre = ComboBox(
             choices=[AUTOMATIC, "peak", "centroid", "friedel", "array", PIXEL],
             label="centre",
@@ -109,7 +107,8 @@ class PrepareForm(QWidget):
             widget.changed.connect(lambda value: self._timer.start(SETTLES))
         self.centre.changed.connect(lambda value: self._enable())
         self._enable()
-        kept = set(self._widgets) - {"dark", "white", "bad_map", "mask", "origin", "pixel", "saturation"}
+        # The rest is of one detector or one measurement.
+        kept = ("kind", "zero_frequency", "rocking_axis", "grow", "threshold", "crop", "bin", *self.leave_out)
         self.memory = FormMemory(memory, {name: self._widgets[name] for name in kept})
         self._states = [self.words]  # as it was left; that is no change
         self._timer.stop()
@@ -195,7 +194,8 @@ class PrepareForm(QWidget):
             return ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
 
         words: dict[str, Any] = {name: listed(getattr(p, name)) for name in Preparation.model_fields}
-        words |= {"rocking_axis": p.rocking_axis, "grow": p.grow, "threshold": p.threshold, "pixel": ""}
+        words |= {"rocking_axis": p.rocking_axis, "grow": p.grow, "pixel": ""}
+        words["threshold"] = repr(p.threshold) if p.threshold else ""
         words |= {"zero_frequency": p.zero_frequency or "guess", "centre": p.centre or AUTOMATIC}
         if isinstance(p.centre, tuple):
             words |= {"centre": PIXEL, "pixel": listed(p.centre)}

@@ -2,12 +2,14 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_dipr.io.arrays import Loaded
 from napari_dipr.io.read import corrected_from
@@ -33,12 +35,14 @@ class Bench:
         self, loaded: Loaded, preparation: Preparation, painted: NDArray[np.bool_] | None
     ) -> tuple[Measurement, str]:
         """Return the measurement, and its object's extent in words; ``painted`` is True where nothing was measured."""
-        if not loaded.is_lazy and "sha256" not in loaded.source:  # of a layer's values, where no file was read
+        if "shape" not in loaded.source:  # a layer's values, which no file of ours was read for
             array = np.asarray(loaded.array)
-            loaded.source["sha256"] = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+            source = {**loaded.source, "sha256_of_values": hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()}
+            loaded = loaded._replace(array=array, source=source)
         key = (
             str(loaded.source),
             preparation.first_part,
+            [path.stat().st_mtime_ns for path in _files(preparation) if path.exists()],
             None if painted is None else hashlib.sha256(np.ascontiguousarray(painted).data).digest(),
         )
         done = self._done
@@ -48,6 +52,10 @@ class Bench:
         measurement = placed(done[1], preparation)
         measurement = replace(measurement, source={**measurement.source, "preparation": preparation.as_json()})
         return measurement, str(find_extent(measurement))
+
+
+def _files(p: Preparation) -> list[Path]:
+    return [path for path in (p.dark, p.white, p.mask, p.bad_map) if path is not None]
 
 
 class Preview:
@@ -91,7 +99,7 @@ class Preview:
     def remove(self) -> None:
         """Take the pictures away."""
         for layer in self._layers():
-            self.session.viewer.layers.remove(layer)
+            _remove_later(self.session.viewer.layers, layer)
 
     def _layers(self) -> list[Any]:
         """Return the picture and what is left out of it; nothing, where a person removed one of them."""
@@ -104,3 +112,13 @@ class Preview:
             layers.remove(found[0])
             return []
         return found
+
+
+def _remove_later(layers: Any, layer: Any) -> None:
+    """Hide a layer, and remove it when the canvas was drawn.
+
+    An image and a labels layer that are removed in one go and made anew can end the process in OpenGL (napari 0.9).
+    """
+    layer.visible = False
+    layer.metadata.pop(TAG)
+    QTimer.singleShot(0 if isinstance(layer, Labels) else 50, lambda: layer in layers and layers.remove(layer))

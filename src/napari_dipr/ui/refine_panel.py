@@ -196,7 +196,8 @@ class RefinePanel(QWidget):
         """Fill the form in as it was for a result."""
         if text := (provenance.get("recipe") or {}).get("text"):
             self.text.value, self.algorithm.value = text, WRITTEN
-            self.shrink_wrap.value = provenance["recipe"].get("shrinkwrap") is not None
+            for box, name in ((self.shrink_wrap, "shrinkwrap"), (self.coherence, "coherence")):
+                box.value = provenance["recipe"].get(name) is not None
         self.positive.value = bool(provenance.get("positive"))
         self.free.value = bool(provenance.get("free_share"))
 

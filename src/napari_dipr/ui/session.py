@@ -76,6 +76,8 @@ class Session:
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
         self.shelf, self.crystal = Shelf(), Crystal(self)
+        for signal in (self.refinement.advanced, self.refinement.changed):
+            signal.connect(self.crystal.follow)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -132,6 +134,7 @@ class Session:
         self.support_changed.emit()
 
     def _take(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
+        self.crystal.leave_surface()
         run = self.refinement
         run.pass_edits_on()
         outcome = run.snapshot, run.settings
@@ -368,23 +371,39 @@ class Session:
     # --- jobs --------------------------------------------------------------------------------------------------------
 
     def do(
-        self, job: Callable[[], Any], done: Callable[[Any], None], description: str, *, whatever_is_loaded: bool = False
+        self,
+        job: Callable[[], Any],
+        done: Callable[[Any], None],
+        description: str,
+        *,
+        whatever_is_loaded: bool = False,
+        over: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run a job off the main thread; its result counts unless another measurement was loaded meanwhile."""
+        """Run a job off the main thread; its result counts unless another measurement was loaded meanwhile.
+
+        ``over`` is called at its end, also where it failed.
+        """
         measurement = self.measurement
         self.busy.append(description)
         self.busy_changed.emit()
 
-        def over() -> None:
+        def ended() -> None:
             self.busy.remove(description)
             self.busy_changed.emit()
 
-        def finished(result: Any) -> None:
+        def failed() -> None:
+            ended()
             over()
-            if self.viewer is not None and (whatever_is_loaded or measurement is self.measurement):
-                done(result)
 
-        in_background(job, finished, over, description)
+        def finished(result: Any) -> None:
+            ended()
+            try:
+                if self.viewer is not None and (whatever_is_loaded or measurement is self.measurement):
+                    done(result)
+            finally:
+                over()
+
+        in_background(job, finished, failed, description)
 
     def need_measurement(self) -> Measurement:
         """Return the measurement. Raises DiprError where there is none."""

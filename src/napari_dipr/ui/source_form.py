@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from magicgui.widgets import LineEdit, SpinBox
 from napari.layers import Image
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -21,6 +22,8 @@ from napari_dipr.ui.canvas import TAG
 from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
 from napari_dipr.ui.session import FILE_TAG, Session
 
+# Numbers that can be looked through in no time.
+SMALL = 4_000_000
 FILES = f"Patterns ({' '.join(f'*{ending}' for ending in READERS)});;All files (*)"
 
 
@@ -133,12 +136,13 @@ class SourceForm(QWidget):
         if layer is None:
             raise DiprError("Choose an image layer or open a file first.")
         array, frame = self._array(layer), None
+        is_as_read = (read := layer.metadata.get(FILE_TAG)) is not None and layer.data is read.array
         if self.frame.value >= 0 and array.ndim == 3:
             if self.frame.value >= len(array):
                 raise DiprError(f"{layer.name!r} has {len(array)} frames; there is no frame {self.frame.value}.")
             frame = self.frame.value
             array = array[frame]
-        if (read := layer.metadata.get(FILE_TAG)) is not None:  # by our reader, with what the file says of it
+        if is_as_read:  # by our reader, with what the file says of it
             return read._replace(array=array, source={**read.source, "frame": frame}), layer.name, layer
         source = {"file": layer.name, "path": layer.source.path, "key": None, "frame": frame}
         return Loaded(array, source, ()), layer.name, layer
@@ -155,13 +159,15 @@ class SourceForm(QWidget):
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a pattern", filter=FILES)
         if path:
-            self._file = None
-            self.key.value, self.frame.value, self.region.value = "", -1, ""
+            with self.frame.changed.blocked():
+                self.key.value, self.frame.value, self.region.value = "", -1, ""
             self.open(path)
 
     @told
     def _again(self) -> None:
-        if self._file is not None and self._asked_for != self._read:
+        if self._file is None:
+            self.changed.emit()
+        elif self._asked_for != self._read:
             self.open(self._file[0])
 
     def _list(self) -> None:
@@ -182,24 +188,43 @@ class SourceForm(QWidget):
     def _layer_chosen(self, layer: Image | None) -> None:
         if layer is not None:
             self._file = None
+            self._asked += 1
             self._of_file(False)
+            with self.frame.changed.blocked():
+                self.frame.value = -1
             self._tell(self._array(layer), layer.name, ())
 
     @staticmethod
     def _array(layer: Image) -> Any:
         if layer.rgb:
             raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
-        read = layer.metadata.get(FILE_TAG)
-        return layer.data if read is not None and layer.data is read.array else np.asarray(layer.data)
+        return layer.data  # which may be lazy: it is computed in a worker
 
     def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
-        """Say what was found, and what is guessed about it."""
+        """Say what was found, and what is guessed about it; of much data off the main thread."""
         lines = [f"{name}: {' × '.join(map(str, array.shape))}, {array.dtype}", *notes]
+        asked = self._asked
+
+        def seen(more: list[str]) -> None:
+            if asked == self._asked:  # else something else was chosen meanwhile
+                self.found.setText("\n".join([*lines, *more]))
+
         if not isinstance(array, np.ndarray):
-            lines.append(f"{array.nbytes / 1e9:.3g} GB: read when it is used; choose a frame or a region for less")
-        elif array.dtype.kind in "buif" and array.ndim in (2, 3):
-            lines.append(f"from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}")
-            lines.append(f"zero frequency guessed: {guess_zero_frequency(array)}")
-            lines += [f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()]
-        self.found.setText("\n".join(lines))
+            seen([f"{array.nbytes / 1e9:.3g} GB: read when it is used; choose a frame or a region for less"])
+        elif array.size <= SMALL:
+            seen(_seen(array))
+        else:
+            seen([])
+            self.session.do(lambda: _seen(array), seen, f"Looking at {name}", whatever_is_loaded=True)
         self.changed.emit()
+
+
+def _seen(array: NDArray[Any]) -> list[str]:
+    """Say what the numbers are like."""
+    if array.dtype.kind not in "buif" or array.ndim not in (2, 3):
+        return []
+    return [
+        f"from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}",
+        f"zero frequency guessed: {guess_zero_frequency(array)}",
+        *(f"{int(mask.sum())} pixels {reason}" for reason, mask in bad_pixels(array).items()),
+    ]
