@@ -205,7 +205,7 @@ def show_bragg(result: dict[str, Any]) -> None:
         f"A strained crystal from simulated rocking scans of {side}, the best of {result['starts']} starts",
         "u: displacement along Q, pm; ε: strain along Q, 10⁻⁶: error and the crystal's own, rms, less the mean and the "
         "mean slope of u, which no intensity tells; vol. and radius: relative errors of volume and rms radius. "
-        "The support is known where there is no noise, and elsewhere found by shrink-wrap. alike: of the complex objects.",
+        "The support is known without noise, and found by shrink-wrap with it. alike: of the complex objects.",
         ("scan",),
         ("photons", "χ²", "alike", "u error", "rms", "ε error", "rms", "vol.", "radius"),
     )
