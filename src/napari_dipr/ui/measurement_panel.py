@@ -7,6 +7,7 @@ import napari
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from napari.layers import Image, Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
@@ -206,9 +207,11 @@ class MeasurementPanel(QWidget):
         def used(measurement: Measurement, extent: str) -> None:
             if source is not None:
                 source.visible = False  # the same data as the measurement's picture, in another place
-            self.preview_box.value = False
+            if isalive(self):  # else the dock was closed meanwhile
+                self.preview_box.value = False
             self.session.use(measurement)
-            self._tell_outcome(measurement, extent)
+            if isalive(self):
+                self._tell_outcome(measurement, extent)
 
         self._prepared(used, "Preparing")
         self.prepare.memory.save()
@@ -243,13 +246,14 @@ class MeasurementPanel(QWidget):
         wanted = self._wanted
 
         def seen(measurement: Measurement, extent: str) -> None:
-            if wanted == self._wanted and self.preview_box.value:  # else the form says something else by now
+            # Else the form says something else by now, or its dock was closed.
+            if wanted == self._wanted and isalive(self) and self.preview_box.value:
                 self.preview.show(measurement)
                 self._tell_outcome(measurement, extent)
 
         def over() -> None:
             self._previewing = False
-            if wanted != self._wanted:
+            if wanted != self._wanted and isalive(self):
                 told(self._preview_again)()
 
         self._prepared(seen, "Preview of", over)

@@ -8,6 +8,7 @@ from magicgui.widgets import LineEdit, SpinBox
 from napari.layers import Image
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_dipr.errors import DiprError
@@ -96,7 +97,7 @@ class SourceForm(QWidget):
         asked = self._asked
 
         def done(loaded: Loaded) -> None:
-            if asked == self._asked:  # else another file, or frame, was asked for meanwhile
+            if asked == self._asked and isalive(self):  # else another file, or frame, was asked for meanwhile
                 self._read = asked_for
                 self._file = (path, loaded)
                 self.layer.value = None
@@ -180,7 +181,7 @@ class SourceForm(QWidget):
 
         self.session.do(
             lambda: listing(path),
-            lambda entries: ArrayChoice(self, Path(path).name, entries, chosen).open(),
+            lambda entries: ArrayChoice(self, Path(path).name, entries, chosen).open() if isalive(self) else None,
             f"Looking into {Path(path).name}",
             whatever_is_loaded=True,
         )
@@ -206,7 +207,7 @@ class SourceForm(QWidget):
         asked = self._asked
 
         def seen(more: list[str]) -> None:
-            if asked == self._asked:  # else something else was chosen meanwhile
+            if asked == self._asked and isalive(self):  # else something else was chosen meanwhile
                 self.found.setText("\n".join([*lines, *more]))
 
         if not isinstance(array, np.ndarray):
