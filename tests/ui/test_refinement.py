@@ -456,7 +456,7 @@ def test_a_volume_drawn_as_one_streams_in_fewer_voxels_and_is_whole_when_held(wo
     coarse = session.canvas.find("amplitude")
     assert tuple(coarse.scale) == (2, 2, 2)
     workflow.refine.bar.pause.click()
-    idle(lambda: session.canvas.find("phase").data.shape == (24, 24, 24))
+    idle(lambda: all(session.canvas.find(role).data.shape == (24, 24, 24) for role in ("amplitude", "phase")))
     whole = session.canvas.find("amplitude")
     np.testing.assert_array_equal(whole.data, run.snapshot.amplitude)
     assert tuple(whole.scale) == (1, 1, 1)
