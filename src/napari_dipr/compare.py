@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from napari_dipr.errors import FileError
-from napari_dipr.io.record import READABLE, ending_of, read_record
+from napari_dipr.io.record import READABLE, ending_of, read_record, told_by
 from napari_dipr.io.tiff import support_beside
 from napari_dipr.physics.symmetry import find_alignment
 
@@ -28,7 +28,8 @@ def load_result(path: Path) -> "NDArray[np.complex64]":
     if not path.is_dir():
         return read_record(path).object
     found = {file: ending for file in path.iterdir() if (ending := ending_of(file)) in READABLE}
-    results = found.keys() - {support_beside(file) for file in found}
+    crystals = {file for file in found if "crystal" in told_by(file)}
+    results = found.keys() - crystals - {support_beside(file) for file in found}
     if len({file.name.lower().split(str(found[file]))[0] for file in results}) != 1:
         raise FileError(f"{path} is no single result: name its file ({', '.join(READABLE)}), or a folder with one.")
     return read_record(min(results)).object

@@ -68,7 +68,7 @@ class Lattice:
         size = " × ".join(f"{side:.0f}" for side in f["size_zyx"])
         return (
             f"crystal of {size} nm (z, y, x in the {self.frame} frame), voxels of {self.voxel:.3g} nm; along Q, planes "
-            f"{f['d_spacing']:.4g} nm apart: displacement {f['displacement_rms']:.2g} nm rms, strain "
+            f"{f['d_spacing']:.4g} nm apart: displacement {1e3 * f['displacement_rms']:.1f} pm rms, strain "
             f"{f['strain_rms']:.2g} rms. Its twin, turned about its middle with the displacement's sign changed, fits "
             "the intensities as well"
         )

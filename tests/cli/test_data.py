@@ -207,3 +207,20 @@ def test_a_mask_among_several_arrays_is_found_by_its_name(tmp_path):
     np.save(tmp_path / "data.npy", data)
     done = call("prepare", tmp_path / "data.npy", "--mask", tmp_path / "both.npz")
     assert "masked 1 pixels as unmeasured" in done.stderr
+
+
+def test_a_flat_field_that_is_none_is_refused(detector):
+    tifffile.imwrite(detector / "peak.tif", np.exp(-sum((np.indices((90, 80)) - 40) ** 2) / 4).astype(np.float32))
+    said = refused("prepare", detector / "frame.npy", "--white", detector / "peak.tif")
+    assert "Is it the right file, and the right origin?" in said
+
+
+def test_a_folder_with_a_result_and_its_crystal_is_one_result(tmp_path):
+    measurement = bragg(grid=(24, 24, 24), starts=1, known_support=True).measurement
+    np.save(tmp_path / "scan.npy", measurement.intensities)
+    for seed in (0, 1):
+        call(
+            *("reconstruct", tmp_path / "scan.npy", "-o", tmp_path / str(seed), "--geometry", AT_34_ID_C),
+            *("--support", "autocorrelation", "--iterations", 20, "--seed", seed),
+        )
+    assert "correlate" in call("compare", tmp_path / "0", tmp_path / "1").stderr

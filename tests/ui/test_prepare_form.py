@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_dipr.benchmarks.bragg import AT_34_ID_C
 from napari_dipr.errors import MeasurementError
 from napari_dipr.preparation.steps import Preparation
 from napari_dipr.ui.prepare_form import PrepareForm
@@ -173,3 +174,18 @@ def test_a_form_remembers_nothing_of_one_measurement_alone(form, qtbot):
     assert again.preparation.geometry is None
     assert again.preparation.centre is None
     assert again.preparation.dark is None
+
+
+def test_a_volume_is_shown_in_its_middle_after_a_preview_too(workflow, idle):
+    panel, session = workflow.measurement, workflow.session
+    scan = np.random.default_rng(0).poisson(5, (32, 40, 48))
+    scan[16, 20, 24] = 400
+    panel.source.layer.value = session.viewer.add_image(scan, name="scan")
+    panel.prepare.geometry.value = AT_34_ID_C
+    panel.preview_box.value = True
+    idle(lambda: "preview (log)" in session.viewer.layers)
+    panel.use_button.click()
+    idle(lambda: session.measurement is not None)
+    idle(lambda: "preview (log)" not in session.viewer.layers)
+    picture = session.canvas.find("measurement")
+    assert round(picture.world_to_data(session.viewer.dims.point)[0]) == 16

@@ -36,6 +36,7 @@ def written(workflow, idle, finished, measured):
     support[14:34, 16:32] = True
     session.show_support(support, "painted")
     workflow.refine.algorithm.value, workflow.refine.text.value = WRITTEN, "hio*30 + er*10; no shrinkwrap"
+    workflow.refine.seed.value = 5
     workflow.refine.bar.start.click()
     idle(lambda: bool(session.history.results))
     finished(session)
@@ -66,6 +67,7 @@ def test_a_results_file_brings_its_session_back(written, make_napari_viewer, idl
     assert [row.chi2 for row in new.snapshot.history] == pytest.approx([row.chi2 for row in old.snapshot.history])
     assert new.recipe == old.recipe
     assert again.refine.text.value == "hio*30 + er*10; no shrinkwrap"
+    assert again.refine.seed.value == 5
     assert again.measurement.prepare.preparation == workflow.measurement.prepare.preparation
     assert {"amplitude", "phase", "support", "measurement"} <= {
         layer.metadata["napari-dipr"][1] for layer in viewer.layers

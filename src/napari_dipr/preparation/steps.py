@@ -196,6 +196,11 @@ def corrected(
         steps.append(f"dark field subtracted, {float(np.nanmean(dark)):.4g} counts in the mean")
     if white is not None:
         array, good = _flattened(array, fitted(white, "flat field"))
+        if 2 * int((measured & ~good).sum()) > int(measured.sum()):
+            raise MeasurementError(
+                f"The flat field is below {FAINTEST:g} of its median at {int((measured & ~good).sum())} of "
+                f"{int(measured.sum())} pixels. Is it the right file, and the right origin?"
+            )
         steps.append(
             f"divided by the flat field; left out {int((measured & ~good).sum())} pixels: below {FAINTEST:g} of its "
             "median"

@@ -264,6 +264,10 @@ class Canvas:
         """The layers that there are, hidden ones included."""
         return [layer for layer in self.viewer.layers if (layer.metadata.get(TAG) or ("",))[0] == self.name]
 
+    def show_middle(self) -> None:
+        """Show the middle plane of a volume, wherever other layers end."""
+        self.viewer.dims.set_point(0, self.grid[0] // 2 * self.voxel[0])
+
     def _point_camera(self) -> None:
         # What others have in the viewer does not count, hidden or not, where napari can leave it out.
         is_alone = self.viewer.dims.ndim == max(layer.ndim for layer in self.layers)

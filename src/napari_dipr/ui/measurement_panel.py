@@ -22,6 +22,9 @@ from napari_dipr.ui.preview import Bench, Preview
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.source_form import SourceForm
 
+# Milliseconds until the layers of a preview are gone.
+PREVIEW_LEAVES = 150
+
 
 class MeasurementPanel(QWidget):
     """Choose data, say what they are, and make a measurement of them."""
@@ -207,8 +210,15 @@ class MeasurementPanel(QWidget):
         def used(measurement: Measurement, extent: str) -> None:
             if source is not None:
                 source.visible = False  # the same data as the measurement's picture, in another place
-            if isalive(self):  # else the dock was closed meanwhile
-                self.preview_box.value = False
+            if not isalive(self):  # the dock was closed meanwhile
+                self.session.use(measurement)
+                return
+            wait = PREVIEW_LEAVES if self.preview_box.value else 0
+            self.preview_box.value = False
+            # Pixels of the preview beside an object's nanometres would make napari warn.
+            QTimer.singleShot(wait, lambda: take(measurement, extent))
+
+        def take(measurement: Measurement, extent: str) -> None:
             self.session.use(measurement)
             if isalive(self):
                 self._tell_outcome(measurement, extent)

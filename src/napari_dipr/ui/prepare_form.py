@@ -108,7 +108,7 @@ class PrepareForm(QWidget):
         self.centre.changed.connect(lambda value: self._enable())
         self._enable()
         # The rest is of one detector or one measurement.
-        kept = ("kind", "zero_frequency", "rocking_axis", "grow", "threshold", "crop", "bin", *self.leave_out)
+        kept = ("kind", "zero_frequency", "rocking_axis", "grow", *self.leave_out)
         self.memory = FormMemory(memory, {name: self._widgets[name] for name in kept})
         self._states = [self.words]  # as it was left; that is no change
         self._timer.stop()

@@ -93,7 +93,7 @@ class Preview:
         labels.editable = False
         viewer.layers.selection = selected
         if picture.ndim == 3:
-            viewer.dims.set_current_step(0, picture.shape[0] // 2)
+            viewer.dims.set_point(0, picture.shape[0] // 2)
         viewer.reset_view()
 
     def remove(self) -> None:

@@ -198,6 +198,8 @@ class RefinePanel(QWidget):
             self.text.value, self.algorithm.value = text, WRITTEN
             for box, name in ((self.shrink_wrap, "shrinkwrap"), (self.coherence, "coherence")):
                 box.value = provenance["recipe"].get(name) is not None
+        if (seed := (provenance.get("start") or {}).get("seed")) is not None:
+            self.seed.value = seed
         self.positive.value = bool(provenance.get("positive"))
         self.free.value = bool(provenance.get("free_share"))
 

@@ -106,7 +106,7 @@ class Session:
             canvas.adopt(layer, "measurement", "measurement (log)")
         self.mask.begin(measurement)
         if len(measurement.grid) == 3:
-            self.viewer.dims.set_current_step(0, measurement.grid[0] // 2)
+            canvas.show_middle()
         self.measurement_changed.emit()
         self.support_changed.emit()
 

@@ -211,7 +211,7 @@ class SourceForm(QWidget):
                 self.found.setText("\n".join([*lines, *more]))
 
         if not isinstance(array, np.ndarray):
-            seen([f"{array.nbytes / 1e9:.3g} GB: read when it is used; choose a frame or a region for less"])
+            seen([f"{array.nbytes / 1e9:.3g} GB: read when it is used or previewed; a frame or a region is less"])
         elif array.size <= SMALL:
             seen(_seen(array))
         else:
