@@ -345,3 +345,19 @@ def test_undo_takes_the_pin_back_without_a_run(loaded, idle):
     session.support_layer.undo()
     idle(lambda: session.strokes is None)
     assert "pinned" not in loaded.support.state.text()
+
+
+def test_reset_brings_back_the_support_that_a_run_began_with(loaded, idle, finished):
+    session, panel = loaded.session, loaded.support
+    first = np.zeros(session.measurement.grid, bool)
+    first[15:57, 15:57] = True
+    session.show_support(first, "drawn")
+    assert not panel.reset_button.isEnabled()
+    loaded.refine.iterations.value = 60
+    for run in (1, 2):
+        loaded.refine.bar.start.click()
+        idle(lambda run=run: len(session.history.results) == run)
+        finished(session)
+        assert (session.support != first).any()
+    panel.reset_button.click()
+    np.testing.assert_array_equal(session.support, first)

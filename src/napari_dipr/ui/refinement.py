@@ -124,6 +124,8 @@ class Refinement:
         known = {"positive": positive, "free": free}
         psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
         session.agree(support)
+        if self.snapshot is None or (support != self.snapshot.support).any():  # else the last run left it so
+            session.begun_with = support.copy()
         pinned = None if session.strokes is None else session.strokes != 0
         prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
         self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)

@@ -49,6 +49,8 @@ class Session:
     strokes
         Int8 ``[*grid]``: what a person painted before that, 1 into the support and −1 out of it; None where nothing
         was. These pixels are pinned: neither shrink-wrap nor another threshold changes them.
+    begun_with
+        The support that runs of this measurement began with, before shrink-wrap changed it; None before the first.
     busy
         What is being worked on off the main thread, in words.
     proposer, refinement, history, pictures, crystal, mask, outline, shelf
@@ -72,6 +74,7 @@ class Session:
         self.known_support: NDArray[np.bool_] | None = None
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
+        self.begun_with: NDArray[np.bool_] | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
@@ -144,6 +147,7 @@ class Session:
         self.shelf.put(self, outcome)
         outcome = self.shelf.take(self, canvas.name)
         self.measurement, self.truth, self.canvas = measurement, truth, canvas
+        self.begun_with = None
         self.known_support = self.support
         run.take_up(*outcome)
 

@@ -53,8 +53,9 @@ class SupportPanel(QWidget):
         }
         self.reset_button = button(
             "Reset",
-            "The support as it was proposed, at this threshold",
-            lambda: session.reshape(lambda support: session.proposal.support, edited=False),
+            "The support as it was proposed, at this threshold; without a proposal, as runs began with it before they "
+            "changed it: two seeds are to be compared from the same one",
+            self._reset,
         )
         self.unpin_button = button(
             "Unpin all", "Let shrink-wrap and the threshold change what you painted, too", session.unpin
@@ -170,8 +171,16 @@ class SupportPanel(QWidget):
         there = support is not None and bool(support.any())
         for tool in self.tools.values():
             tool.setEnabled(there)
-        self.reset_button.setEnabled(support is not None and self.session.proposal is not None)
+        first = self.session.proposal is not None or self.session.begun_with is not None
+        self.reset_button.setEnabled(support is not None and first)
         self.unpin_button.setEnabled(self.session.strokes is not None)
+
+    def _reset(self) -> None:
+        proposal, begun = self.session.proposal, self.session.begun_with
+        if proposal is not None:
+            self.session.reshape(lambda support: proposal.support, edited=False)
+        elif begun is not None:
+            self.session.reshape(lambda support: begun)
 
     def _support_changed(self) -> None:
         self._enable()
