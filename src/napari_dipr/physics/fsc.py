@@ -11,6 +11,7 @@ References
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from napari_dipr.physics.fourier import forward
 from napari_dipr.physics.shells import first_below, half_period, shells
 
 HALF = 0.5
+# Of one independent pixel the half-bit criterion asks for 1, which nothing reaches: it is as for so many at least.
+FEWEST = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +102,12 @@ def shell_correlation(
     there = np.flatnonzero(pixels)
     cross = (f1 * f2.conj()).ravel()
 
-    def sums(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.bincount(shell[within], values.ravel()[within])[there]
+    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(shell[within], values.ravel()[within])[there].astype(np.float64)
 
     power = np.sqrt(sums(np.abs(f1) ** 2) * sums(np.abs(f2) ** 2))
     value = np.hypot(sums(cross.real), sums(cross.imag)) / np.maximum(power, np.finfo(float).tiny)
-    root = np.sqrt(np.maximum(pixels[there] * filled, 1))
+    root = np.sqrt(np.maximum(pixels[there] * filled, FEWEST))
     snr = (math.sqrt(2) - 1) / 2
     half_bit = (snr + 2 * math.sqrt(snr) / root + 1 / root) / (1 + snr + 2 * math.sqrt(snr) / root)
     return ShellCorrelation(sums(size) / pixels[there], value, pixels[there], half_bit)

@@ -119,7 +119,8 @@ def _found(cross: Tensor) -> tuple[tuple[float, ...], complex]:
 
     First in whole pixels, then between them with eq. 5 of [1], closer and closer.
     """
-    at, place = int(backward(cross[None])[0].abs().argmax()), []
+    at = int(backward(cross[None])[0].abs().argmax())
+    place: list[float] = []
     for n in reversed(cross.shape):
         at, s = divmod(at, n)
         place.insert(0, float(s - n if s > n // 2 else s))
