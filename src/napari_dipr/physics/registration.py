@@ -98,6 +98,17 @@ def lay_over(x: Tensor, reference: Tensor, *, ramp: bool = False) -> Tensor:
     return register(x, reference, ramp=ramp).remove(x.to(torch.complex128))
 
 
+def twin_likeness(x: Tensor) -> float:
+    """Return what an object ``[*grid]`` has in common with its own twin about the best of all points, 0…1.
+
+    It is 1 of an object that is its own twin, up to its phase, and of one with its twin on it in equal parts.
+    """
+    f = forward((x.cpu() if x.device.type == "mps" else x).to(torch.complex128)[None])[0]
+    energy = float(f.abs().square().sum()) / f.numel()
+    # The twin's spectrum is the conjugate one.
+    return min(abs(_found(f * f)[1]) / energy, 1.0) if energy else 0.0
+
+
 def _with_ramp(x: Tensor, y: Tensor, spectrum: Tensor) -> tuple[tuple[float, ...], tuple[float, ...], complex]:
     """Find shift and ramp in turn: the shift of the moduli first, which have no ramp."""
     shift, _ = _found(forward(y.abs().to(x.dtype)[None])[0].conj() * forward(x.abs().to(x.dtype)[None])[0])
