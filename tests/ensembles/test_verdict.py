@@ -75,6 +75,19 @@ def test_twins_on_each_other_are_told_from_an_object_that_is_its_own_twin():
     assert judged(mixtures, both).kind == AGREE
 
 
+def test_an_object_that_is_its_own_twin_may_have_a_flawed_measurement():
+    x = rough()
+    both = x + twin(x[None])[0].roll((1, 1), (0, 1))
+    flawed = measured(both)
+    wrong = flawed.intensities * np.random.default_rng(0).uniform(0.5, 1.5, flawed.grid).astype(np.float32)
+    found = judged([noisy(both, 0.02, seed) for seed in range(4)], both, replace(flawed, intensities=wrong))
+    assert found.figures["unexplained"]
+    assert found.figures["twin"] > 0.9
+    assert found.kind == AGREE
+    assert "do not explain" in found.words
+    assert found.cause
+
+
 def test_two_objects_of_one_pattern_are_families():
     # Convolutions a⊗b and a⊗twin(b) have one pattern.
     a, b = (torch.fft.fft2(noisy(rough(seed, 7), 3, seed)) for seed in (1, 2))

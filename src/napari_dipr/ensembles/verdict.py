@@ -24,23 +24,24 @@ AGREE, TWIN, FAMILIES, NONE = KINDS = ("agree", "twin superposed", "distinct fam
 # Chosen on the cases of ``napari-dipr benchmark verdict --seed 0``, tested on those of other seeds.
 # Correlation from which two starts are of one family, in the mean of the families' pairs.
 SAME = 0.9
-# Share of the starts that must be in the largest family to agree, and in families of two or more to be distinct ones.
+# Share of the starts that must be in the largest family to agree, and in the two largest to be distinct ones.
 MOST = 0.75
 # Likeness of a start to its own twin from which it may be superposed with it.
 TWINNED = 0.75
 # χ² from which a start does not explain the measurement, if it is so many times the photons' noise too, where they are
 # known: measured patterns have flaws that no object explains, and few photons much noise.
 UNEXPLAINED, EXCESS = 1e-2, 3.0
-# Starts that leave so many times more unexplained do not agree on anything that was measured.
-HOPELESS = 3.0
+# Share of the amplitude in the brightest pixels, which hold BRIGHT of the energy, where a start has less than half of
+# it: from DARK on it is dark along lines where the pattern is not. Superpositions have .03 to .13, others .004 at most.
+BRIGHT, DARK = 0.9, 0.015
 # Starts are judged by whose error is at most so many times the best one's.
 WIDE = 3.0
 # Of causes. Photons for each pixel of the object below which they are few; energy of a support's edge pixels, relative
 # to the mean inside, from which it cuts the object and below which there is room round it; the support's share of the
 # grid from which it holds too little; pixels round zero frequency; measured share of its surroundings in a dark place.
 FEW, TIGHT, LOOSE, WIDE_SHARE, CENTRE, BLURRED = 10.0, 0.8, 0.01, 0.3, 2, 0.15
-# Only so many of the kept starts are compared, the best ones.
-COMPARED = 12
+# Only so many of them are compared, the best ones: there are as many pairs as half their square.
+COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Verdict:
         The likeliest cause in words, or nothing where they agree.
     figures
         ``agreement`` (median correlation of two starts), ``largest`` (share of the starts in the largest family),
-        ``families`` (sizes), ``twin`` (median likeness to the own twin), ``misfit`` (χ² over the photons' noise, or χ²)
-        and ``unexplained``.
+        ``families`` (sizes), and medians: ``twin`` (likeness to the own twin), ``chi2``, and its ``limit``, above which
+        a start is ``unexplained``; ``dark`` (see :data:`DARK`).
     """
 
     kind: str
@@ -68,10 +69,12 @@ class Verdict:
 
 
 def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdict:
-    """Say of an ensemble whether its kept starts agree.
+    """Say of an ensemble whether its better starts agree, kept or not.
 
-    Twins on each other and objects that are their own twin are both alike to their twin. They are told apart by the
-    misfit: a superposition's spectrum is ``2|F|·cos``, dark along lines where the pattern is not.
+    Twins on each other and objects that are their own twin, nearly as many crystals are, are both alike to their twin.
+    They are told apart by the bright part of the pattern: a superposition's spectrum is ``F + e^{iα}F*``, of the size
+    ``2|F|·|cos|``, and dark along lines where the pattern is not. An object that is its own twin has no such lines but
+    those that were measured.
 
     Parameters
     ----------
@@ -88,11 +91,13 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
     n = len(members)
     likeness = float(np.median([twin_likeness(x) for x in objects]))
     chi2 = float(np.median([ensemble.rows[i].chi2 for i in members]))
+    dark = float(np.median(_dark(ensemble, members)))
     unexplained = chi2 > limit
+    other = unexplained and dark >= DARK  # than what was measured
     largest = sizes[0] / n
-    if likeness >= TWINNED and unexplained:
+    if likeness >= TWINNED and other:
         kind = TWIN
-    elif largest >= MOST and chi2 <= HOPELESS * limit:
+    elif largest >= MOST and not other:
         kind = AGREE
     elif len(sizes) > 1 and sizes[1] >= 2 and sum(sizes[:2]) / n >= MOST:
         kind = FAMILIES
@@ -106,11 +111,12 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
         "twin": likeness,
         "chi2": chi2,
         "limit": limit,
+        "dark": dark,
         "unexplained": bool(unexplained),
     }
     words = f"{kind}: {n} starts correlate at {agreement:.3f} (median), in families of {', '.join(map(str, sizes))}"
     if kind == TWIN:
-        words += f"; they are like their own twins at {likeness:.2f}, and do not explain the measurement"
+        words += f"; they are like their own twins at {likeness:.2f}, and dark where the pattern is not"
     elif kind == AGREE and unexplained:
         words += "; yet they do not explain the measurement"
     cause = "" if kind == AGREE and not unexplained else _cause(ensemble, members, measurement, kind)
@@ -130,6 +136,19 @@ def _judged(ensemble: Ensemble) -> list[int]:
     near = WIDE * worth[ensemble.order[0]]
     good = [i for i in ensemble.order if worth[i] <= near or ensemble.rows[i].chi2 <= EXPLAINED]
     return (good if len(good) >= FEWEST else list(ensemble.order[:FEWEST]))[:COMPARED]
+
+
+def _dark(ensemble: Ensemble, members: list[int]) -> list[float]:
+    """Return of each start the share that :data:`DARK` is a bound for."""
+    amplitudes = whole_pattern(ensemble.problem)[0].double().cpu()
+    energies = amplitudes.square().flatten().sort(descending=True).values
+    last = int((energies.cumsum(0) < BRIGHT * energies.sum()).sum())
+    bright = amplitudes >= energies[last].sqrt()
+    shares = []
+    for i in members:
+        model = forward(ensemble.objects[i][None])[0].abs().double().cpu()
+        shares.append(float(amplitudes[bright & (model < amplitudes / 2)].sum() / amplitudes[bright].sum()))
+    return shares
 
 
 def _limit(ensemble: Ensemble) -> float:
@@ -161,15 +180,15 @@ def _cause(ensemble: Ensemble, members: list[int], measurement: Measurement | No
         seen.append(
             f"a support that is too loose: it has {share:.0%} of the grid, its edge {edge:.1%} of the mean energy"
         )
-    if (dark := _filled_minima(ensemble, members, amplitudes, measured)) > BLURRED:
+    if (filled := _filled_minima(ensemble, members, amplitudes, measured)) > BLURRED:
         seen.append(
-            f"partial coherence or background: where the model is dark, {dark:.0%} of what is around was measured"
+            f"partial coherence or background: where the model is dark, {filled:.0%} of what is around was measured"
         )
     if seen:
         return seen[0]
     return {
-        TWIN: "twins in a support that is its own twin: cut the support on one side, or add detwin stages",
-        FAMILIES: "the measurement and support allow more than one object: a tighter support would tell",
+        AGREE: "noise, or flaws of the measurement that no object explains",
+        FAMILIES: "the measurement and the support allow more than one object: a tighter support would tell",
     }.get(kind, "too few iterations, or a search that does not suit")
 
 

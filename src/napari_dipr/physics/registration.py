@@ -77,13 +77,12 @@ def register(x: Tensor, reference: Tensor, *, ramp: bool = False) -> Registratio
     nothing = (0.0,) * x.ndim
     if scale == 0:
         return Registration(nothing, False, 0.0, nothing, 0.0)
-    f = forward(x[None])[0]
+    f, spectrum = (forward(y[None])[0] for y in (x, a))
     found = []
     for is_twin in (False, True):
-        y = twin(a[None])[0] if is_twin else a
-        spectrum = forward(y[None])[0]
+        spectrum = spectrum.conj() if is_twin else spectrum  # the twin's is the conjugate one
         if ramp:
-            shift, slopes, value = _with_ramp(x, y, spectrum)
+            shift, slopes, value = _with_ramp(x, twin(a[None])[0] if is_twin else a, spectrum)
         else:
             slopes, (shift, value) = nothing, _found(spectrum.conj() * f)
         overlap = min(abs(value) / scale, 1.0)
