@@ -276,6 +276,30 @@ def bragg(
 
 
 @app.command()
+def verdict(
+    each: Annotated[int, typer.Option(min=1, help="Cases of each class.")] = 15,
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the cases; thresholds were chosen on those of 0 to 7.")] = 11,
+) -> None:
+    """Judge simulated ensembles whose class is known, and count how often the verdict is right."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import verdict as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=each * len(benchmark.KINDS))
+        result = benchmark.verdicts(
+            each, seed, progress=lambda kind, done: bar.update(task, description=kind, completed=done)
+        )
+    tables.show_verdicts(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+@app.command()
 def generality(
     objects: Annotated[int, typer.Option("--images", min=1, help="How many objects of each kind and size.")] = 24,
     model: Annotated[str, typer.Option(help="A model for simulated pictures.")] = "unrolled-objects-2d",

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from napari_dipr import samples
+from napari_dipr.ensembles.starts import disturbed, seed_of
 from napari_dipr.networks.propose import Mirror, answer_mirrored, mirrors, support_of
 from napari_dipr.networks.zoo import describe_model, load_model
 from napari_dipr.physics.fill import fill_unmeasured
 from napari_dipr.solvers.problem import Problem, State, random_start, start_from
 from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
-# Between the seeds of an image's starts; those of batches are as far apart as their first images.
-APART = 1_000_003
 # Different answers of a network to a real object's pattern and its mirror images.
 ANSWERS = 4
 # Amplitude of what is added to a proposal at random, relative to its own.
@@ -36,7 +35,7 @@ Starts = Callable[[Batch, int], list[State]]
 
 
 def _random(batch: Batch, support: Tensor, count: int) -> list[State]:
-    return [random_start(batch.problem, support, batch.seed + APART * number) for number in range(count)]
+    return [random_start(batch.problem, support, seed_of(batch.seed, number)) for number in range(count)]
 
 
 def from_window(batch: Batch, count: int) -> list[State]:
@@ -68,8 +67,8 @@ def from_proposal(model: str) -> Starts:
         supports = [support_of(x, how) for x in objects]
         for number in range(len(objects), count):
             which = number % ANSWERS
-            noise = random_start(problem, supports[which], batch.seed + APART * number).object
-            objects.append(objects[which] + DISTURBANCE * noise)
+            seed = seed_of(batch.seed, number)
+            objects.append(disturbed(problem, objects[which], supports[which], DISTURBANCE, seed))
             supports.append(supports[which])
         return [start_from(problem, x, support) for x, support in zip(objects, supports, strict=True)]
 

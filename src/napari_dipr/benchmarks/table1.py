@@ -31,7 +31,6 @@ from napari_dipr.benchmarks.kept import same_settings
 from napari_dipr.benchmarks.score import Outcome, errors_of, summary
 from napari_dipr.benchmarks.starts import (
     ANSWERS,
-    APART,
     DISTURBANCE,
     Batch,
     Starts,
@@ -42,6 +41,7 @@ from napari_dipr.benchmarks.starts import (
     from_window,
 )
 from napari_dipr.device import find_device
+from napari_dipr.ensembles.starts import APART
 from napari_dipr.errors import DiprError
 from napari_dipr.io.write import write_json
 from napari_dipr.networks.propose import predict, suited_shrinkwrap, support_of

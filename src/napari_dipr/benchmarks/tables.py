@@ -41,6 +41,21 @@ def show_recipes(result: dict[str, Any]) -> None:
             console.print(told, style="dim", markup=False, highlight=False)
 
 
+def show_verdicts(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.verdict.verdicts`."""
+    kinds = list(result["confusion"])
+    table = _table(
+        f"Verdicts on {result['each']} ensembles of each class, {result['starts']} starts each, seed {result['seed']}",
+        f"{result['right']:.0%} right; {result['wrong_agree']} verdicts agree on what has an nmse above .1.",
+        ("made as",),
+        kinds,
+        folds=True,
+    )
+    for kind, counts in result["confusion"].items():
+        table.add_row(kind, *(str(counts[k]) for k in kinds))
+    Console().print(table)
+
+
 def show_models(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.models.models`."""
     table = _table(

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_dipr.physics.fourier import backward, forward
-from napari_dipr.physics.placement import phase_ramp, with_ramp
-from napari_dipr.physics.symmetry import twin
+from napari_dipr.physics.fourier import forward
+from napari_dipr.physics.registration import lay_over
+from napari_dipr.physics.shells import first_below, half_period, shells
 
 # The resolution is said where the function has fallen to it, as in [1].
 LEVEL = math.exp(-1)
@@ -54,19 +54,12 @@ class TransferFunction:
 
         None where it never does, 0 where it is below from the first shell on.
         """
-        below = np.flatnonzero(self.value < LEVEL)
-        if not below.size:
-            return None
-        if (i := int(below[0])) == 0:
-            return 0.0
-        (f0, f1), (v0, v1) = self.frequency[i - 1 : i + 1], self.value[i - 1 : i + 1]
-        return float(f0 + (f1 - f0) * (v0 - LEVEL) / (v0 - v1))
+        return first_below(self.frequency, self.value, LEVEL)
 
     @property
     def resolution(self) -> float | None:
         """Half a period of :attr:`cutoff`, in voxels or nm; None where it never falls below, infinite at 0."""
-        cutoff = self.cutoff
-        return None if cutoff is None else 1 / (2 * cutoff) if cutoff else math.inf
+        return half_period(self.cutoff)
 
 
 def aligned(objects: Tensor, reference: int = 0) -> Tensor:
@@ -85,16 +78,9 @@ def aligned(objects: Tensor, reference: int = 0) -> Tensor:
         complex128 ``[n, *grid]`` on the CPU, without what no intensity tells: shift (by fractions of a voxel too, which
         is a ramp of the spectrum's phase), twin and phase.
     """
-    objects = objects.cpu().to(torch.complex128)
-    laid = []
-    for number, x in enumerate(objects):
-        if number != reference:
-            # Half a voxel off, an object that is nearly its own twin may be more like it: both are laid first.
-            ways = [_laid_over(objects[reference], y) for y in (x, twin(x[None])[0])]
-            x = max(ways, key=lambda y: float(_overlap(objects[reference], y).abs()))
-            x = x * torch.exp(-1j * torch.angle(_overlap(objects[reference], x)))
-        laid.append(x)
-    return torch.stack(laid)
+    fixed = objects[reference]
+    laid = [x.to(torch.complex128) if i == reference else lay_over(x, fixed) for i, x in enumerate(objects)]
+    return torch.stack(laid).cpu()
 
 
 def transfer_function(
@@ -116,8 +102,7 @@ def transfer_function(
     measured
         Boolean ``[*grid]``; None where all were.
     basis
-        The voxel's edges along the array's axes as columns ``[d, d]``, nm: of a Bragg pattern
-        :meth:`~napari_dipr.geometry.Geometry.basis`, else a diagonal. None counts in voxels.
+        As in :func:`~napari_dipr.physics.shells.shells`.
 
     Raises
     ------
@@ -133,30 +118,10 @@ def transfer_function(
         raise ValueError("No pixel counts: all are unmeasured or 0.")
     mean = forward(objects.cpu().to(torch.complex128).mean(0)[None])[0].abs().numpy()
     ratio = mean[counts] / a[counts]
-    per_length = np.eye(len(grid)) if basis is None else np.linalg.inv(basis)
-    frequencies = np.stack([f[counts] for f in np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")], -1)
-    size = np.linalg.norm(frequencies @ per_length, axis=-1)
-    # As wide as the widest of the steps, for there to be a pixel along each axis; out to the end of the longest axis.
-    lengths = np.linalg.norm(per_length, axis=1)
-    shell = np.round(size / (lengths / np.asarray(grid)).max()).astype(int)
-    within = size <= lengths.max() / 2 * (1 + 1e-9)
+    size, shell = (values[counts] for values in shells(grid, basis))
+    within = shell >= 0
     pixels = np.bincount(shell[within])
     there = np.flatnonzero(pixels)
     sums = (np.bincount(shell[within], values[within])[there] for values in (size, ratio))
     frequency, value = (total / pixels[there] for total in sums)
     return TransferFunction(frequency, value, pixels[there], float(ratio.mean()))
-
-
-def _laid_over(fixed: Tensor, x: Tensor) -> Tensor:
-    """Shift an object over another: by whole voxels to where they overlap most, and by the rest."""
-    spectrum = forward(fixed[None])
-    peak = np.unravel_index(int(backward(spectrum.conj() * forward(x[None])).abs().argmax()), x.shape)
-    x = torch.roll(x, [-int(p) for p in peak], tuple(range(x.ndim)))
-    f = forward(x[None])
-    slopes = phase_ramp(np.fft.fftshift((spectrum.conj() * f)[0].numpy()))
-    ramp = with_ramp(np.ones(x.shape, np.complex64), tuple(-slope for slope in slopes))
-    return backward(f * torch.from_numpy(np.fft.ifftshift(ramp)))[0]
-
-
-def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    return torch.vdot(a.flatten(), b.flatten())

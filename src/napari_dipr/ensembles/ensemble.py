@@ -1,0 +1,293 @@
+"""An ensemble: n starts of one measurement run, ranked, aligned, and what they have in common."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_dipr.device import is_out_of_memory, release_memory
+from napari_dipr.ensembles.alignment import align, align_to_mean
+from napari_dipr.ensembles.consensus import Consensus, consensus
+from napari_dipr.ensembles.ranking import FEWEST, Criterion, Row, criterion_of, kept, ranked, rows_of
+from napari_dipr.ensembles.starts import Starts, batch_size, check_single, seed_of, together
+from napari_dipr.errors import SolverError
+from napari_dipr.solvers.problem import Problem
+from napari_dipr.solvers.recipe import Recipe
+from napari_dipr.solvers.run import Iterate, Reconstruction, run
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A start that came to its end: its row, object and support ``[*grid]``, on the CPU."""
+
+    row: Row
+    object: Tensor = field(repr=False)
+    support: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an ensemble is.
+
+    Attributes
+    ----------
+    finished
+        The starts that are done, in the order of their numbers.
+    running
+        The numbers of those that run now, as one batch.
+    count
+        How many there will be.
+    at
+        Where the batch is; None between two.
+    """
+
+    finished: tuple[Finished, ...]
+    running: tuple[int, ...]
+    count: int
+    at: Iterate | None
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Starts of one measurement, aligned, and what the kept ones have in common.
+
+    Attributes
+    ----------
+    problem
+        What was solved.
+    rows
+        ``n`` of them, in the order of their numbers.
+    order
+        Their places, the best first.
+    criterion
+        What they are ranked by.
+    kept
+        Whether each is kept ``[n]``.
+    objects
+        Complex ``[n, *grid]``, all laid over the best one.
+    supports
+        Boolean ``[n, *grid]``, moved with the objects by whole pixels.
+    consensus
+        Of the kept ones.
+    independent, basis
+        As :func:`combine` was told.
+    """
+
+    problem: Problem = field(repr=False)
+    rows: tuple[Row, ...]
+    order: tuple[int, ...]
+    criterion: Criterion
+    kept: tuple[bool, ...]
+    objects: Tensor = field(repr=False)
+    supports: Tensor = field(repr=False)
+    consensus: Consensus = field(repr=False)
+    independent: bool = True
+    basis: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The places of the kept starts, the best first."""
+        return tuple(i for i in self.order if self.kept[i])
+
+    def keeping(self, kept: Sequence[bool]) -> "Ensemble":
+        """Return the ensemble with other starts kept, as a person chose them; nothing is run or aligned to the best.
+
+        Raises
+        ------
+        SolverError
+            If fewer than two are.
+        """
+        return _of(self.problem, self.rows, self.objects, self.supports, kept, self.independent, self.basis)
+
+
+def ensemble(
+    problem: Problem,
+    recipe: Recipe,
+    starts: Starts,
+    count: int,
+    *,
+    most: int | None = None,
+    basis: NDArray[np.float64] | None = None,
+    progress: Callable[[Progress], bool | None] | None = None,
+    **options: Any,
+) -> Ensemble:
+    """Run starts of one measurement, and combine them.
+
+    Parameters
+    ----------
+    problem, recipe, starts, count
+        As in :func:`watch`, as are the ``options``.
+    most, basis
+        As in :func:`combine`.
+    progress
+        Told where it is; where it returns True, the ensemble ends with the starts that are done.
+
+    Raises
+    ------
+    SolverError
+        As :func:`watch` and :func:`combine`.
+    """
+    steps = watch(problem, recipe, starts, count, **options)
+    stop: bool | None = None
+    try:
+        at = next(steps)
+        while True:
+            stop = None if progress is None else progress(at)
+            at = steps.send(stop)
+    except StopIteration as end:
+        finished = end.value
+    return combine(problem, finished, most=most, basis=basis, independent=starts.independent)
+
+
+def watch(
+    problem: Problem,
+    recipe: Recipe,
+    starts: Starts,
+    count: int,
+    *,
+    batch: int | None = None,
+    interval: float = 0.1,
+    record_every: int = 0,
+) -> Generator[Progress, bool | None, tuple[Finished, ...]]:
+    """Run starts of one measurement in batches, yielding where it is by the clock and after each batch.
+
+    Where an accelerator's memory is full, batches of half the size are taken.
+
+    Parameters
+    ----------
+    problem
+        Of one measurement.
+    recipe
+        How to solve it; not one whose stages end by themselves, if a start shall come out as it does alone.
+    starts, count
+        From where, and how many.
+    batch
+        How many at once; None for what :func:`~napari_dipr.ensembles.starts.batch_size` says.
+    interval, record_every
+        As in :func:`~napari_dipr.solvers.run.run`; histories are means over a batch.
+
+    Yields
+    ------
+    Progress
+        To be answered by True to stop: the batch that runs is given up.
+
+    Returns
+    -------
+    tuple of Finished
+
+    Raises
+    ------
+    SolverError
+        If the problem is a batch, there are fewer than two starts, or one diverges.
+    """
+    check_single(problem)
+    if count < FEWEST:
+        raise SolverError(f"An ensemble of {count} says nothing of agreement: take {FEWEST} starts or more.")
+    size = batch_size(problem, recipe, count) if batch is None else batch
+    finished: list[Finished] = []
+    while len(finished) < count:
+        numbers = tuple(range(len(finished), min(len(finished) + size, count)))
+        try:
+            result = yield from _run_batch(
+                problem, recipe, starts, numbers, tuple(finished), count, interval, record_every
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            result, size = None, max(1, size // 2)
+            release_memory()
+            continue
+        if result is None:
+            break
+        rows = rows_of(result, numbers, [seed_of(starts.seed, number) for number in numbers])
+        objects, supports = result.object.cpu(), result.support.cpu()
+        finished += [Finished(row, x, s) for row, x, s in zip(rows, objects, supports, strict=True)]
+        if (yield Progress(tuple(finished), (), count, None)):
+            break
+    return tuple(finished)
+
+
+def combine(
+    problem: Problem,
+    finished: Sequence[Finished],
+    *,
+    most: int | None = None,
+    basis: NDArray[np.float64] | None = None,
+    independent: bool = True,
+) -> Ensemble:
+    """Rank starts, lay them over the best one, and work out what the kept ones have in common.
+
+    Parameters
+    ----------
+    problem
+        That they are of.
+    finished
+        At least two.
+    most
+        How many to keep at most, see :func:`~napari_dipr.ensembles.ranking.kept`.
+    basis
+        The voxel's edges, for resolutions in nm; see :func:`~napari_dipr.physics.shells.shells`.
+    independent
+        Whether the starts had nothing in common but the support: else there is no PRTF.
+
+    Raises
+    ------
+    SolverError
+        If there are fewer than two.
+    """
+    check_single(problem)
+    if len(finished) < FEWEST:
+        raise SolverError(f"{len(finished)} starts came to their end; of fewer than {FEWEST} nothing can be said.")
+    rows = tuple(f.row for f in finished)
+    criterion = criterion_of(rows)
+    best = ranked(rows, criterion)[0]
+    objects, found = align(torch.stack([f.object for f in finished]), best)
+    supports = torch.stack([r.remove_from_support(f.support) for r, f in zip(found, finished, strict=True)])
+    return _of(problem, rows, objects, supports, kept(rows, criterion, most), independent, basis)
+
+
+def _of(
+    problem: Problem,
+    rows: tuple[Row, ...],
+    objects: Tensor,
+    supports: Tensor,
+    chosen: Sequence[bool],
+    independent: bool,
+    basis: NDArray[np.float64] | None,
+) -> Ensemble:
+    if len(chosen) != len(rows) or sum(chosen) < FEWEST:
+        raise SolverError(f"{sum(chosen)} of {len(rows)} starts are kept; keep {FEWEST} or more of them.")
+    criterion = criterion_of(rows)
+    order = ranked(rows, criterion)
+    members = [i for i in order if chosen[i]]
+    laid = align_to_mean(objects, members=members)
+    common = consensus(problem, laid[members], supports[members], independent=independent, basis=basis)
+    return Ensemble(
+        problem, rows, order, criterion, tuple(map(bool, chosen)), laid, supports, common, independent, basis
+    )
+
+
+def _run_batch(
+    problem: Problem,
+    recipe: Recipe,
+    starts: Starts,
+    numbers: tuple[int, ...],
+    finished: tuple[Finished, ...],
+    count: int,
+    interval: float,
+    record_every: int,
+) -> Generator[Progress, bool | None, Reconstruction | None]:
+    """Run some starts as one batch; None where it was stopped."""
+    whole, state = together(problem, [starts.start(problem, number) for number in numbers])
+    steps = run(whole, recipe, state, interval=interval, record_every=record_every)
+    while True:
+        try:
+            at = next(steps)
+        except StopIteration as end:
+            return end.value
+        if (yield Progress(finished, numbers, count, at)):
+            return None

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_dipr.ensembles import ensemble as module
+from napari_dipr.ensembles.ensemble import combine, ensemble, watch
+from napari_dipr.ensembles.starts import Starts
+from napari_dipr.errors import SolverError
+from napari_dipr.physics.symmetry import nmse
+from napari_dipr.solvers.problem import Problem
+from napari_dipr.solvers.recipe import Recipe
+
+RECIPE = Recipe.parse("hio*150 + er*50; no shrinkwrap")
+SHORT = Recipe.parse("hio*4; no shrinkwrap")
+
+
+def drained(steps, stop_at=None):
+    seen, send = [], None
+    while True:
+        try:
+            at = steps.send(send)
+        except StopIteration as end:
+            return seen, end.value
+        seen.append(at)
+        send = len(at.finished) == stop_at
+
+
+def test_starts_of_a_good_measurement_come_to_the_truth_and_say_so(simulated):
+    problem, truth, support = simulated(1e6)
+    found = ensemble(problem, RECIPE, Starts(support), 6)
+    assert found.order[0] == int(np.argmin([row.free_likelihood for row in found.rows]))
+    assert found.criterion.name == "free_likelihood"
+    common = found.consensus
+    assert float(nmse(common.mean[None], truth[None])[0]) < 0.01
+    assert common.modes.shares[0] > 0.98
+    assert common.spread < 0.02
+    assert common.prtf.mean > 0.9
+    kept = [x for x, k in zip(found.objects, found.kept, strict=True) if k]
+    torch.testing.assert_close(torch.stack(kept).mean(0), common.mean)
+    # Supports lie with their objects.
+    for x, inside in zip(found.objects, found.supports, strict=True):
+        assert float(x.abs().square()[inside].sum() / x.abs().square().sum()) > 0.99
+
+
+def test_a_start_is_the_same_however_many_there_are_and_however_they_are_batched(simulated):
+    problem, _, support = simulated(1e5)
+    _, alone = drained(watch(problem, SHORT, Starts(support), 2, batch=1))
+    _, among = drained(watch(problem, SHORT, Starts(support), 5, batch=3))
+    assert [f.row.number for f in among] == [0, 1, 2, 3, 4]
+    for a, b in zip(alone, among, strict=False):
+        assert a.row.seed == b.row.seed
+        torch.testing.assert_close(a.object, b.object, rtol=1e-3, atol=1e-3 * float(a.object.abs().max()))
+
+
+def test_rows_come_as_they_are_done_and_a_stop_keeps_them(simulated):
+    problem, _, support = simulated()
+    seen, finished = drained(watch(problem, SHORT, Starts(support), 6, batch=2, interval=0))
+    assert [len(at.finished) for at in seen if at.at is None] == [2, 4, 6]
+    assert {at.running for at in seen if at.at is not None} == {(0, 1), (2, 3), (4, 5)}
+    assert seen[0].at.iteration == 1
+    assert len(finished) == 6
+    _, stopped = drained(watch(problem, SHORT, Starts(support), 6, batch=2), stop_at=4)
+    assert len(stopped) == 4
+    assert len(combine(problem, stopped).rows) == 4
+    told = []
+    few = ensemble(problem, SHORT, Starts(support), 6, batch=2, progress=lambda at: told.append(at) or len(told) > 2)
+    assert len(few.rows) < 6
+
+
+def test_a_batch_that_does_not_fit_is_halved(simulated, monkeypatch):
+    problem, _, support = simulated()
+    real, sizes = module.run, []
+
+    def small(problem, *args, **options):
+        sizes.append(len(problem.amplitudes))
+        if sizes[-1] > 2:
+            raise RuntimeError("CUDA out of memory.")
+        return real(problem, *args, **options)
+
+    monkeypatch.setattr(module, "run", small)
+    _, finished = drained(watch(problem, SHORT, Starts(support), 5, batch=5))
+    assert sizes == [5, 2, 2, 1]
+    assert [f.row.number for f in finished] == [0, 1, 2, 3, 4]
+
+
+def test_a_person_chooses_which_are_averaged(simulated):
+    problem, _, support = simulated()
+    found = ensemble(problem, SHORT, Starts(support), 4, most=2)
+    assert sum(found.kept) == 2
+    chosen = [False, True, False, True]
+    other = found.keeping(chosen)
+    assert list(other.kept) == chosen
+    torch.testing.assert_close(other.consensus.mean, other.objects[[1, 3]].mean(0))
+    with pytest.raises(SolverError, match="keep 2 or more"):
+        found.keeping([True, False, False, False])
+
+
+def test_real_objects_and_starts_near_one_object_make_ensembles_too(simulated):
+    problem, truth, support = simulated(1e5, positive=True)
+    found = ensemble(problem, RECIPE, Starts(support), 3)
+    assert found.consensus.prtf.mean > 0.8
+    near = ensemble(problem, SHORT, Starts(support, truth, 0.2), 3)
+    assert near.consensus.prtf is None
+    assert near.consensus.fsc.value[1] > 0.9
+
+
+def test_what_makes_no_ensemble_is_refused(simulated):
+    problem, _, support = simulated()
+    with pytest.raises(SolverError, match="ensemble of 1"):
+        ensemble(problem, SHORT, Starts(support), 1)
+    with pytest.raises(SolverError, match="0 starts"):
+        ensemble(problem, SHORT, Starts(support), 4, batch=2, progress=lambda at: True)
+    with pytest.raises(SolverError, match="batch of 2"):
+        ensemble(Problem(torch.ones(2, 16, 16)), SHORT, Starts(support), 4)
