@@ -72,12 +72,12 @@ print(faults, kept - resident())
 
 @pytest.mark.skipif(device._glibc() is None, reason="not glibc")
 def test_freed_memory_is_kept_until_it_is_released():
-    # Where the system happens to lay the heap below something else, it cannot grow in one piece: three tries.
-    outcomes = []
-    for _ in range(3):
+    # Where the system happens to lay the heap below something else, it cannot grow in one piece: eight tries.
+    for _ in range(8):
         out = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
-        outcomes.append(tuple(map(int, out.split())))
-    faults, released = min(outcomes)
+        faults, released = map(int, out.split())
+        if faults < 1000:
+            break
     assert faults < 1000  # of 61440 pages that are touched
     assert released > 40 << 20
 
