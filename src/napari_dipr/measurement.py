@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
+from napari_dipr.physics.axes import along
 
 SMALLEST = 16
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
@@ -237,10 +238,9 @@ class Measurement:
             index = start + np.arange(m * b)
             inside = (index >= 0) & (index < n)
             apart = (*intensities.shape[:axis], m, b, *intensities.shape[axis + 1 :])
-            along = [-1 if a == axis else 1 for a in range(len(shape))]
-            index = index.clip(0, n - 1)
-            intensities = (intensities.take(index, axis) * inside.reshape(along)).reshape(apart).sum(axis + 1)
-            measured = (measured.take(index, axis) & inside.reshape(along)).reshape(apart).all(axis + 1)
+            index, inside = index.clip(0, n - 1), along(inside, axis, len(shape))
+            intensities = (intensities.take(index, axis) * inside).reshape(apart).sum(axis + 1)
+            measured = (measured.take(index, axis) & inside).reshape(apart).all(axis + 1)
         if not intensities[measured].any():
             raise MeasurementError(f"Binned by {tuple(factors)}, no block is left of which all pixels were measured.")
         step = f"binned by {tuple(factors)} from {self.grid} to {shape}"

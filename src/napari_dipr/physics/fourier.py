@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_dipr.physics.axes import along
+
 # Below this magnitude a Fourier coefficient has no phase to keep; far under the rounding of any measured amplitude.
 TINY = 1e-20
 
@@ -103,8 +105,7 @@ def gaussian_blur(x: Tensor, sigma: float | Tensor) -> Tensor:
     for dim in dims:
         n = x.shape[dim]
         q = (torch.fft.rfftfreq if dim == dims[-1] else torch.fft.fftfreq)(n, device=x.device, dtype=x.dtype)
-        q = q.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
-        f = f * torch.exp(-2 * (torch.pi * sigma * q) ** 2)
+        f = f * torch.exp(-2 * (torch.pi * sigma * along(q, dim, x.ndim)) ** 2)
     return torch.fft.irfftn(f, s=x.shape[1:], dim=dims)
 
 

@@ -11,7 +11,6 @@ References
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dipr.physics.fourier import forward
-from napari_dipr.physics.shells import first_below, half_period, shells
+from napari_dipr.physics.shells import first_below, half_period, shells, sums_in
 
 HALF = 0.5
 # Of one independent pixel the half-bit criterion asks for 1, which nothing reaches: it is as for so many at least.
@@ -96,18 +95,12 @@ def shell_correlation(
     if a.shape != b.shape:
         raise ValueError(f"Objects of different shapes have no correlation: {tuple(a.shape)} and {tuple(b.shape)}.")
     f1, f2 = (forward(x[None].cpu().to(torch.complex128))[0].numpy() for x in (a, b))
-    size, shell = (values.ravel() for values in shells(tuple(a.shape), basis))
-    within = shell >= 0
-    pixels = np.bincount(shell[within])
-    there = np.flatnonzero(pixels)
-    cross = (f1 * f2.conj()).ravel()
-
-    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(shell[within], values.ravel()[within])[there].astype(np.float64)
-
+    size, shell = shells(tuple(a.shape), basis)
+    pixels, sums = sums_in(shell)
+    cross = f1 * f2.conj()
     power = np.sqrt(sums(np.abs(f1) ** 2) * sums(np.abs(f2) ** 2))
     value = np.hypot(sums(cross.real), sums(cross.imag)) / np.maximum(power, np.finfo(float).tiny)
-    root = np.sqrt(np.maximum(pixels[there] * filled, FEWEST))
+    root = np.sqrt(np.maximum(pixels * filled, FEWEST))
     snr = (math.sqrt(2) - 1) / 2
     half_bit = (snr + 2 * math.sqrt(snr) / root + 1 / root) / (1 + snr + 2 * math.sqrt(snr) / root)
-    return ShellCorrelation(sums(size) / pixels[there], value, pixels[there], half_bit)
+    return ShellCorrelation(sums(size) / pixels, value, pixels, half_bit)

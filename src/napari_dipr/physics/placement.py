@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipr.physics.axes import along
+
 
 def twinned(x: NDArray) -> NDArray:
     """Return the twin ``conj(x(−r))`` of ``[*grid]`` about the grid's centre, index n//2 of each axis; of x's type."""
@@ -48,5 +50,5 @@ def with_ramp(x: NDArray[np.complex64], ramp: tuple[float, ...]) -> NDArray[np.c
     for axis, slope in enumerate(ramp):
         n = x.shape[axis]
         phases = np.exp(1j * slope * (np.arange(n) - n // 2))
-        x = x * phases.reshape([-1 if a == axis else 1 for a in range(x.ndim)]).astype(np.complex64)
+        x = x * along(phases, axis, x.ndim).astype(np.complex64)
     return x

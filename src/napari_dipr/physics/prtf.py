@@ -21,7 +21,7 @@ from torch import Tensor
 
 from napari_dipr.physics.fourier import forward
 from napari_dipr.physics.registration import lay_over
-from napari_dipr.physics.shells import first_below, half_period, shells
+from napari_dipr.physics.shells import first_below, half_period, shells, sums_in
 
 # The resolution is said where the function has fallen to it, as in [1].
 LEVEL = math.exp(-1)
@@ -118,10 +118,6 @@ def transfer_function(
         raise ValueError("No pixel counts: all are unmeasured or 0.")
     mean = forward(objects.cpu().to(torch.complex128).mean(0)[None])[0].abs().numpy()
     ratio = mean[counts] / a[counts]
-    size, shell = (values[counts] for values in shells(grid, basis))
-    within = shell >= 0
-    pixels = np.bincount(shell[within])
-    there = np.flatnonzero(pixels)
-    sums = (np.bincount(shell[within], values[within])[there] for values in (size, ratio))
-    frequency, value = (total / pixels[there] for total in sums)
-    return TransferFunction(frequency, value, pixels[there], float(ratio.mean()))
+    size, shell = shells(grid, basis)
+    pixels, sums = sums_in(shell[counts])
+    return TransferFunction(sums(size[counts]) / pixels, sums(ratio) / pixels, pixels, float(ratio.mean()))

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from napari_dipr.physics.axes import along
 from napari_dipr.physics.fourier import backward, forward
-from napari_dipr.physics.symmetry import twin
+from napari_dipr.physics.symmetry import check_alike, double, highest, twin
 
 # The place of a peak is looked for in steps of 1/4 of a pixel, then of 1/16 round the best of them, …
 ZOOM, LEVELS = 4, 7
@@ -70,9 +71,8 @@ def register(x: Tensor, reference: Tensor, *, ramp: bool = False) -> Registratio
     ValueError
         If the shapes differ.
     """
-    if x.shape != reference.shape:
-        raise ValueError(f"Cannot align arrays of different shapes: {tuple(x.shape)} and {tuple(reference.shape)}.")
-    x, a = ((y.cpu() if y.device.type == "mps" else y).to(torch.complex128) for y in (x, reference))
+    check_alike(x, reference)
+    x, a = double(x), double(reference)
     scale = float(x.norm() * a.norm())
     nothing = (0.0,) * x.ndim
     if scale == 0:
@@ -102,7 +102,7 @@ def twin_likeness(x: Tensor) -> float:
 
     It is 1 of an object that is its own twin, up to its phase, and of one with its twin on it in equal parts.
     """
-    f = forward((x.cpu() if x.device.type == "mps" else x).to(torch.complex128)[None])[0]
+    f = forward(double(x)[None])[0]
     energy = float(f.abs().square().sum()) / f.numel()
     # The twin's spectrum is the conjugate one.
     return min(abs(_found(f * f)[1]) / energy, 1.0) if energy else 0.0
@@ -129,11 +129,7 @@ def _found(cross: Tensor) -> tuple[tuple[float, ...], complex]:
 
     First in whole pixels, then between them with eq. 5 of [1], closer and closer.
     """
-    at = int(backward(cross[None])[0].abs().argmax())
-    place: list[float] = []
-    for n in reversed(cross.shape):
-        at, s = divmod(at, n)
-        place.insert(0, float(s - n if s > n // 2 else s))
+    place = [float(s) for s in highest(backward(cross[None])[0])[0]]
     steps = torch.arange(-ZOOM, ZOOM + 1, dtype=torch.float64, device=cross.device)
     step, value = 1.0, 0j
     for _ in range(LEVELS):
@@ -160,7 +156,7 @@ def _unshifted(x: Tensor, shift: tuple[float, ...]) -> Tensor:
     f = forward(x[None])
     for axis, (s, w) in enumerate(zip(shift, whole, strict=True)):
         q = torch.fft.fftfreq(x.shape[axis], dtype=torch.float64, device=x.device)
-        f = f * _along(torch.exp(2j * torch.pi * q * (s - w)), axis, x.ndim)
+        f = f * along(torch.exp(2j * torch.pi * q * (s - w)), axis, x.ndim)
     return backward(f)[0]
 
 
@@ -168,9 +164,5 @@ def _ramp(x: Tensor, slopes: list[float]) -> Tensor:
     ramp = torch.ones((1,) * x.ndim, dtype=torch.complex128, device=x.device)
     for axis, (slope, n) in enumerate(zip(slopes, x.shape, strict=True)):
         r = torch.arange(n, dtype=torch.float64, device=x.device) - n // 2
-        ramp = ramp * _along(torch.exp(1j * slope * r), axis, x.ndim)
+        ramp = ramp * along(torch.exp(1j * slope * r), axis, x.ndim)
     return ramp
-
-
-def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
-    return values.reshape([-1 if a == axis else 1 for a in range(ndim)])

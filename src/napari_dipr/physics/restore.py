@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from napari_dipr.physics.axes import along
 from napari_dipr.physics.fourier import autocorrelation, forward
 
 # Most values that are solved for; where more are missing the brightest, if they hold so much of what is missing.
@@ -122,6 +123,5 @@ def _taper(shape: torch.Size) -> Tensor:
     """Return what lets a pattern end softly: 1 in its middle, cornered, and 0 at its edge."""
     taper = torch.ones(shape)
     for dim, n in enumerate(shape):
-        along = torch.cos(math.pi * torch.fft.fftfreq(n)).square()
-        taper = taper * along.reshape([-1 if d == dim else 1 for d in range(len(shape))])
+        taper = taper * along(torch.cos(math.pi * torch.fft.fftfreq(n)).square(), dim, len(shape))
     return taper

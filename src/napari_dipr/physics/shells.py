@@ -1,6 +1,7 @@
 """Shells of the frequency: what is said of a resolution is a mean over all directions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,18 @@ def shells(
     lengths = np.linalg.norm(per_length, axis=1)
     shell = np.round(size / (lengths / np.asarray(grid)).max()).astype(np.int64)
     return size, np.where(size <= lengths.max() / 2 * (1 + 1e-9), shell, -1)
+
+
+def sums_in(shell: NDArray[np.int64]) -> tuple[NDArray[np.int64], Callable[[NDArray[Any]], NDArray[np.float64]]]:
+    """Return how many pixels each shell has that has some, and what sums real values in them; −1 is in none."""
+    within = shell >= 0
+    pixels = np.bincount(shell[within])
+    there = np.flatnonzero(pixels)
+
+    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(shell[within], values[within])[there].astype(np.float64)
+
+    return pixels[there], sums
 
 
 def first_below(

@@ -46,14 +46,14 @@ def nmse(estimate: Tensor, truth: Tensor, window: Tensor | None = None) -> tuple
     ----------
     .. [1] R. Manekar et al., "Deep Learning Initialized Phase Retrieval", NeurIPS 2020 workshop, eq. A.1–A.4.
     """
-    a, b = _double(truth), _double(estimate)
+    a, b = double(truth), double(estimate)
     dims = grid_dims(a)
     energy_a, energy_b = a.abs().square().sum(dims), b.abs().square().sum(dims)
     fa, fb = forward(a), forward(b)
     if window is None:
         window = torch.ones(a.shape[1:], dtype=torch.bool, device=a.device)
-    fw = forward(_double(window[None]))
-    fp = forward(_double(b.abs().square()))
+    fw = forward(double(window[None]))
+    fp = forward(double(b.abs().square()))
     best, best_full = torch.ones_like(energy_a), torch.ones_like(energy_a)
     for spectrum, power in ((fb, fp), (fb.conj(), fp.conj())):  # the twin's spectrum is the conjugate one
         overlap = backward(fa.conj() * spectrum).abs().square()
@@ -95,6 +95,23 @@ class Alignment:
         return ", ".join(words) or "nothing to remove"
 
 
+def check_alike(x: Tensor, reference: Tensor) -> None:
+    """Refuse to align arrays of different shapes; raises ValueError."""
+    if x.shape != reference.shape:
+        raise ValueError(f"Cannot align arrays of different shapes: {tuple(x.shape)} and {tuple(reference.shape)}.")
+
+
+def highest(overlap: Tensor) -> tuple[tuple[int, ...], complex]:
+    """Return the shift at which a circular correlation ``[*grid]`` is largest, −n/2 to n/2 by axis, and its value."""
+    at = int(overlap.abs().argmax())
+    value = complex(overlap.flatten()[at])
+    shift: list[int] = []
+    for n in reversed(overlap.shape):
+        at, s = divmod(at, n)
+        shift.insert(0, s - n if s > n // 2 else s)
+    return tuple(shift), value
+
+
 def find_alignment(x: Tensor, reference: Tensor) -> Alignment:
     """Find shift, twin, phase and scale of ``x`` against ``reference``, both ``[*grid]``, to whole pixels.
 
@@ -103,25 +120,19 @@ def find_alignment(x: Tensor, reference: Tensor) -> Alignment:
     ValueError
         If the shapes differ.
     """
-    if x.shape != reference.shape:
-        raise ValueError(f"Cannot align arrays of different shapes: {tuple(x.shape)} and {tuple(reference.shape)}.")
-    a, b = _double(reference)[None], _double(x)[None]
+    check_alike(x, reference)
+    a, b = double(reference)[None], double(x)[None]
     fa, fb = forward(a), forward(b)
     candidates = []
     for is_twin, spectrum in ((False, fa), (True, fa.conj())):
-        overlap = backward(spectrum.conj() * fb)[0]
-        peak = int(overlap.abs().argmax())
-        candidates.append((float(overlap.abs().flatten()[peak]), is_twin, peak, complex(overlap.flatten()[peak])))
+        shift, value = highest(backward(spectrum.conj() * fb)[0])
+        candidates.append((abs(value), is_twin, shift, value))
     # An object that is its own twin has no handedness: rounding must not choose.
     straight, turned = candidates
-    size, is_twin, peak, value = turned if turned[0] > straight[0] * (1 + 1e-9) else straight
-    shift: list[int] = []
-    for n in reversed(x.shape):
-        peak, s = divmod(peak, n)
-        shift.insert(0, s - n if s > n // 2 else s)
+    size, is_twin, shift, value = turned if turned[0] > straight[0] * (1 + 1e-9) else straight
     energy_a, energy_b = float(a.abs().square().sum()), float(b.abs().square().sum())
     return Alignment(
-        shift=tuple(shift),
+        shift=shift,
         twin=is_twin,
         phase=math.atan2(value.imag, value.real),
         scale=size / energy_a if energy_a else 0.0,
@@ -129,6 +140,7 @@ def find_alignment(x: Tensor, reference: Tensor) -> Alignment:
     )
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
+    """Return an array as complex128."""
     # Apple's devices (mps) have no float64: there the comparison is made on the CPU.
     return (x.cpu() if x.device.type == "mps" else x).to(torch.complex128)

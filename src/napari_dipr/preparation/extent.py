@@ -1,13 +1,13 @@
 """How large the object is, and whether the pattern is sampled finely enough for it, from the autocorrelation."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from napari_dipr.measurement import Measurement
+from napari_dipr.physics.axes import along
 
 # As for a first support: streaks and what else is in a real pattern leave a pedestal of some hundredths.
 LEVEL = 0.04
@@ -73,7 +73,7 @@ def find_extent(measurement: Measurement) -> Extent:
         rho = _autocorrelation(_relative(y, measured, one_count))
         rho = ndimage.gaussian_filter(rho, 1)
         steps = (np.arange(n) - m for n, m in zip(y.shape, middle, strict=True))
-        lag = np.sqrt(sum(_along(step, axis, y.ndim) ** 2.0 for axis, step in enumerate(steps)))
+        lag = np.sqrt(sum(along(step, axis, y.ndim) ** 2.0 for axis, step in enumerate(steps)))
         level = PLATEAU * float(np.median(rho[(lag >= 2) & (lag <= 4)]))
         rho[lag < 2] = np.inf
     else:
@@ -107,7 +107,3 @@ def _relative(y: NDArray[np.float32], measured: NDArray[np.bool_], one_count: fl
     weight = ndimage.gaussian_filter(measured.astype(np.float32), AROUND)
     around = ndimage.gaussian_filter(y, AROUND) / np.maximum(weight, 1e-3)
     return np.where(measured, (y - around) / (around + one_count), 0)
-
-
-def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
-    return values.reshape([-1 if a == axis else 1 for a in range(ndim)])

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_dipr.physics.axes import along
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -91,7 +93,7 @@ class PartialCoherence(BaseModel):
             reach = min(self.window, n - 1) // 2
             r = torch.arange(-reach, reach + 1, dtype=psf.dtype, device=psf.device)
             profile = torch.exp(-0.5 * (r / self.sigma).square())
-            psf = psf * profile.reshape([-1 if d == dim else 1 for d in range(psf.ndim)])
+            psf = psf * along(profile, dim, psf.ndim)
         return psf / psf.sum(tuple(range(1, psf.ndim)), True)
 
 

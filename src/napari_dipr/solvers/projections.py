@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_dipr.physics.axes import along
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -178,7 +180,7 @@ class Detwin(Algorithm):
 
         dim = 1 + min(self.axis, support.ndim - 2)
         turn = torch.arange(support.shape[dim], device=support.device) * (2 * torch.pi / support.shape[dim])
-        turn = turn.reshape([-1 if d == dim else 1 for d in range(support.ndim)])
+        turn = along(turn, dim, support.ndim)
         weights = support.to(turn.dtype)
         dims = tuple(range(1, support.ndim))
         middle = torch.atan2((weights * turn.sin()).sum(dims, True), (weights * turn.cos()).sum(dims, True))

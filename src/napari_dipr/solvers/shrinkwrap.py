@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from napari_dipr.physics.axes import along
 from napari_dipr.physics.fourier import batchwise, gaussian_blur, grid_dims
 from napari_dipr.solvers.passes import count_above
 from napari_dipr.solvers.problem import MAX_FRACTION, Problem, State
@@ -113,7 +114,7 @@ def autocorrelation_support(problem: Problem, threshold: float = 0.04, shrink: f
         source = n // 2 + ((torch.arange(n, device=rho.device) - n // 2) / shrink).round().long()
         outside = (source < 0) | (source >= n)
         rho = rho.index_select(dim, source.clamp(0, n - 1))
-        rho = rho.masked_fill(outside.reshape([-1 if d == dim else 1 for d in range(rho.ndim)]), 0.0)
+        rho = rho.masked_fill(along(outside, dim, rho.ndim), 0.0)
     rho = gaussian_blur(rho, 1.0)
     # The bound of shrink-wrap holds here too: where noise or a small detector spreads the autocorrelation over the
     # grid, its brightest part must do.
