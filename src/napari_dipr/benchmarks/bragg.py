@@ -16,8 +16,7 @@ from napari_dipr.geometry import Geometry
 from napari_dipr.lattice import SOLID, Frame, Lattice, lattice
 from napari_dipr.measurement import Measurement
 from napari_dipr.physics.orthogonal import finest, positions
-from napari_dipr.physics.placement import phase_ramp, with_ramp
-from napari_dipr.physics.symmetry import find_alignment
+from napari_dipr.physics.registration import register
 from napari_dipr.simulation import FINE, bragg_scan, polyhedron
 from napari_dipr.solvers.problem import Problem, as_support, random_start
 from napari_dipr.solvers.recipe import Recipe
@@ -116,10 +115,9 @@ def bragg(
     runs = [solve(problem, plan, random_start(problem, first, seed)) for seed in range(starts)]
     best = min(runs, key=lambda run: float(run.chi2[0]))
 
-    alignment = find_alignment(best.object[0], torch.from_numpy(truth))
-    x = _laid_over(alignment.remove(best.object[0]).resolve_conj().numpy(), truth)
-    support = alignment.remove(best.support[0].to(torch.complex64)).abs().numpy() > 0
-    found = lattice(x, support, geometry, frame=frame)
+    alignment = register(best.object[0], torch.from_numpy(truth))
+    x = alignment.remove(best.object[0].to(torch.complex128)).resolve_conj().numpy()
+    found = lattice(x, alignment.remove_from_support(best.support[0]).numpy(), geometry, frame=frame)
 
     # Where the cubes are, in the laboratory's frame.
     r = positions(found.amplitude.shape, found.voxel * np.eye(3)[:, ::-1])
@@ -139,7 +137,7 @@ def bragg(
     volume = len(filled) * (found.voxel / FINE) ** 3
     figures = {
         "chi2": float(best.chi2[0]),
-        "correlation": find_alignment(torch.from_numpy(x), torch.from_numpy(truth)).correlation,
+        "correlation": alignment.correlation,
         "twin": alignment.twin,
         "voxel": found.voxel,
         "d_spacing": float(2 * np.pi / np.linalg.norm(q)),
@@ -191,14 +189,6 @@ def _displacement(s: NDArray[np.float64]) -> NDArray[np.float64]:
 def _gradient(s: NDArray[np.float64]) -> NDArray[np.float64]:
     x, y, z = np.moveaxis(s, -1, 0)
     return LARGEST * np.stack([2 * x, -z / 2, -y / 2 + 2.1 * z**2], axis=-1)
-
-
-def _laid_over(x: NDArray[np.complexfloating], truth: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Shift an object by the fraction of a voxel that it lies beside the truth: a ramp of the spectra's phases."""
-    f, true = (np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(y))) for y in (x, truth))
-    slopes = phase_ramp(np.conj(true) * f)
-    moved = with_ramp(f.astype(np.complex64), tuple(-slope for slope in slopes))
-    return np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(moved))).astype(np.complex64)
 
 
 def _without(known: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
