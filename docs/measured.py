@@ -21,6 +21,7 @@ import torch
 from measured_pictures import HEADER, draw_ring, draw_scan54
 from scipy import ndimage
 
+from napari_dipr.ensembles.alignment import align
 from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
 from napari_dipr.io.read import read
@@ -29,7 +30,7 @@ from napari_dipr.measurement import Measurement
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
 from napari_dipr.networks.zoo import fitting_model
 from napari_dipr.physics.placement import centred
-from napari_dipr.physics.prtf import TransferFunction, aligned, transfer_function
+from napari_dipr.physics.prtf import TransferFunction, transfer_function
 from napari_dipr.preparation.extent import find_extent
 from napari_dipr.solvers.problem import Problem, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
@@ -96,7 +97,7 @@ def step(
     """Gather the figures of starts; the transfer function is of the best ``count``, on the pixels ``judged``."""
     runs = sorted(runs, key=free_chi2)
     best = runs[0]
-    laid = aligned(torch.stack([run.object[0].to(torch.complex64) for run in runs[:count]]))
+    laid, _ = align(torch.stack([run.object[0].to(torch.complex128) for run in runs[:count]]))
     measured = measurement.measured if judged is None else measurement.measured & judged
     curve = transfer_function(
         laid,
@@ -164,7 +165,7 @@ def spread(runs: list[Reconstruction], measurement: Measurement) -> dict[str, fl
 
     All in the support of the best.
     """
-    laid = aligned(torch.stack([run.object[0] for run in runs])).numpy()
+    laid = align(torch.stack([run.object[0].to(torch.complex128) for run in runs]))[0].numpy()
     support = runs[0].support[0].numpy()
     crystals = [lattice(*centred(x, support), measurement.geometry) for x in laid]
     u, strain = (np.stack([getattr(c, name) for c in crystals]) for name in ("displacement", "strain"))

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dipr.physics.fourier import forward
-from napari_dipr.physics.registration import lay_over
 from napari_dipr.physics.shells import first_below, half_period, shells, sums_in
 
 # The resolution is said where the function has fallen to it, as in [1].
@@ -62,27 +61,6 @@ class TransferFunction:
         return half_period(self.cutoff)
 
 
-def aligned(objects: Tensor, reference: int = 0) -> Tensor:
-    """Lay reconstructions of one measurement over one of them.
-
-    Parameters
-    ----------
-    objects
-        ``[n, *grid]``.
-    reference
-        Which of them stays as it is.
-
-    Returns
-    -------
-    Tensor
-        complex128 ``[n, *grid]`` on the CPU, without what no intensity tells: shift (by fractions of a voxel too, which
-        is a ramp of the spectrum's phase), twin and phase.
-    """
-    fixed = objects[reference]
-    laid = [x.to(torch.complex128) if i == reference else lay_over(x, fixed) for i, x in enumerate(objects)]
-    return torch.stack(laid).cpu()
-
-
 def transfer_function(
     objects: Tensor, amplitudes: Tensor, measured: Tensor | None = None, basis: NDArray[np.float64] | None = None
 ) -> TransferFunction:
@@ -96,7 +74,7 @@ def transfer_function(
     Parameters
     ----------
     objects
-        ``[n, *grid]``, :func:`aligned`, from independent starts.
+        ``[n, *grid]``, laid over each other, from independent starts.
     amplitudes
         Measured ``[*grid]``, zero frequency at the corner.
     measured

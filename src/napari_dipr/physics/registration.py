@@ -92,11 +92,6 @@ def register(x: Tensor, reference: Tensor, *, ramp: bool = False) -> Registratio
     return turned if turned.correlation > straight.correlation * (1 + 1e-9) else straight
 
 
-def lay_over(x: Tensor, reference: Tensor, *, ramp: bool = False) -> Tensor:
-    """Return ``x`` as it lies over a reference, complex128 ``[*grid]``; see :func:`register`."""
-    return register(x, reference, ramp=ramp).remove(x.to(torch.complex128))
-
-
 def twin_likeness(x: Tensor) -> float:
     """Return what an object ``[*grid]`` has in common with its own twin about the best of all points, 0…1.
 
