@@ -26,8 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from napari_dipr.errors import MeasurementError, in_words
 
-# Planck's constant times the speed of light, keV nm.
-HC = 1.2398419843320026
+# Planck's constant times the speed of light, J m; an eV in J; and the first in keV nm.
+HC_JOULE = 6.62607015e-34 * 299792458.0
+EV = 1.602176634e-19
+HC = HC_JOULE / EV * 1e6
 # Sine of the angle at which rocking must lead out of the detector's plane, for there to be a third dimension.
 FLATTEST = 1e-3
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,8 +104,7 @@ class Loaded(NamedTuple):
 
 def load_lazily_where_large(path: str | Path, **what: Any) -> Loaded:
     """Load as :func:`load_array` does, and what is larger than :data:`LARGE` lazily."""
-    loaded = load_array(path, lazy=True, **what)
-    return loaded if loaded.array.nbytes > LARGE else loaded.computed()
+    return load_array(path, lazy=True, lazy_beyond=LARGE, **what)
 
 
 def load_array(
@@ -115,6 +115,7 @@ def load_array(
     region: Region | str | None = None,
     prefer: str = "data",
     lazy: bool = False,
+    lazy_beyond: int = 0,
 ) -> Loaded:
     """Load an array, or a part of one, from a file, or from a folder of TIFF files.
 
@@ -137,6 +138,8 @@ def load_array(
     lazy
         Leave the numbers in the file and give a dask array, where the format is read in parts. The file's SHA-256
         and its own mask come with :meth:`Loaded.computed`.
+    lazy_beyond
+        Bytes up to which an array is loaded all the same.
 
     Returns
     -------
@@ -169,12 +172,13 @@ def load_array(
             "frame": frame,
         }
         source["region"] = None if region is None else str(region)
-        if lazy and content.in_parts:
+        size = math.prod(taken(content.shape, index)) * content.dtype.itemsize
+        if lazy and content.in_parts and size > lazy_beyond:
             return Loaded(_lazy(path, content)[index], source, notes, None, content.geometry)
         refuse_too_large(taken(content.shape, index), content.dtype, what)
         array = _take(content, index, what)
         measured, told = content.measured(index)
-        source["sha256"] = _digest(pages(path) if path.is_dir() else [path])
+        source["sha256"] = digest(path)
         return Loaded(array, source, (*notes, *told), measured, content.geometry)
 
 
@@ -249,9 +253,10 @@ def _lazy(path: Path, content: Content) -> Any:
     return da.from_array(_Closed(path, content), chunks, name=False, fancy=False, meta=meta)
 
 
-def _digest(paths: list[Path]) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's TIFF files in their order."""
     total = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
+    for page in pages(path) if path.is_dir() else [path]:
+        with page.open("rb") as file:
             hashlib.file_digest(file, lambda: total)
     return total.hexdigest()

@@ -8,6 +8,7 @@ a detector with data: so the measurement is ``entry_2``.
 import contextlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from napari_dipr import __version__
 from napari_dipr.errors import FileError
-from napari_dipr.io.hdf5 import HC, dataset_at
+from napari_dipr.geometry import HC_JOULE
+from napari_dipr.io.hdf5 import dataset_at
 from napari_dipr.io.provenance import about_measurement, measurement_from
 
 if TYPE_CHECKING:
@@ -33,16 +35,9 @@ IMAGE, DETECTOR, NOTE = "entry_1/image_1", "entry_2/instrument_1/detector_1", "e
 
 def write_cxi(record: "Record", path: Path) -> None:
     """Write object and support as ``entry_1/image_1``, fields as ``image_2`` …, the measurement as ``entry_2``."""
-    # In memory first: where the disk is full HDF5 cannot close its file any more, and a plain write just fails.
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        file.attrs["default"], file.attrs["creator"] = "entry_1", "napari-dipr"
-        file["cxi_version"] = VERSION
-        entry = _entry(file, "entry_1")
+    with _written(path, record.provenance) as file:
+        entry = file["entry_1"]
         file["entry_last"] = h5py.SoftLink("/entry_1")
-        note = _group(entry, "note_1", "NXnote")
-        note["description"], note["type"] = "provenance", "application/json"
-        _text(note, "data", json.dumps(record.provenance, allow_nan=False))
         image = _image(entry, 1, record, record.object, "electron density")
         _dataset(image, "mask", record.support.astype(np.uint8))
         image["support"] = h5py.SoftLink(f"/{IMAGE}/mask")
@@ -55,20 +50,27 @@ def write_cxi(record: "Record", path: Path) -> None:
             _image(entry, number, record, values, name)
         _link(entry, f"/{IMAGE}/data", record.object.ndim)
         if record.measurement is not None:
-            _measurement(file, record.measurement, "entry_2")
-    path.write_bytes(content.getbuffer())
+            _measurement(_entry(file, "entry_2"), record.measurement)
 
 
 def write_measurement(measurement: "Measurement", path: Path) -> None:
     """Write a measurement alone, as ``entry_1``: so CXI files and PyNX have it."""
+    with _written(path, {"measurement": about_measurement(measurement)}) as file:
+        _measurement(file["entry_1"], measurement)
+
+
+@contextlib.contextmanager
+def _written(path: Path, provenance: dict[str, Any]) -> Iterator[h5py.File]:
+    """Open a file with ``entry_1`` and the provenance in it, to be written once all is there."""
+    # In memory first: where the disk is full HDF5 cannot close its file any more, and a plain write just fails.
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         file.attrs["default"], file.attrs["creator"] = "entry_1", "napari-dipr"
         file["cxi_version"] = VERSION
-        _measurement(file, measurement, "entry_1")
-        note = _group(file["entry_1"], "note_1", "NXnote")
+        note = _group(_entry(file, "entry_1"), "note_1", "NXnote")
         note["description"], note["type"] = "provenance", "application/json"
-        _text(note, "data", json.dumps({"measurement": about_measurement(measurement)}, allow_nan=False))
+        _text(note, "data", json.dumps(provenance, allow_nan=False))
+        yield file
     path.write_bytes(content.getbuffer())
 
 
@@ -182,8 +184,7 @@ def _interpretation(dimensions: int) -> str:
     return "image" if dimensions == 2 else "scalar"
 
 
-def _measurement(file: h5py.File, measurement: "Measurement", name: str) -> None:
-    entry = _entry(file, name)
+def _measurement(entry: h5py.Group, measurement: "Measurement") -> None:
     _text(entry, "title", measurement.name)
     instrument = _group(entry, "instrument_1", "NXinstrument")
     detector = _group(instrument, "detector_1", "NXdetector")
@@ -191,15 +192,15 @@ def _measurement(file: h5py.File, measurement: "Measurement", name: str) -> None
     _dataset(detector, "mask", np.where(measurement.measured, np.uint32(0), INVALID))
     if measurement.geometry is not None:
         _tell_geometry(measurement.geometry, instrument, detector)
-    _link(entry, f"/{name}/instrument_1/detector_1/data", measurement.intensities.ndim)
+    _link(entry, f"{detector.name}/data", measurement.intensities.ndim)
 
 
 def _tell_geometry(geometry: "Geometry", instrument: h5py.Group, detector: h5py.Group) -> None:
     """Tell what CXI has names for, in its units; the rest is in the provenance."""
     wavelength = 1e-9 * geometry.wavelength
     source, beam = _group(instrument, "source_1", "NXsource"), _group(instrument, "beam_1", "NXbeam")
-    _quantity(source, "energy", HC / wavelength, "J")
-    _quantity(beam, "incident_energy", HC / wavelength, "J")
+    _quantity(source, "energy", HC_JOULE / wavelength, "J")
+    _quantity(beam, "incident_energy", HC_JOULE / wavelength, "J")
     _quantity(beam, "incident_wavelength", wavelength, "m")
     _quantity(detector, "distance", geometry.distance, "m")
     for name, size in zip(("x_pixel_size", "y_pixel_size"), geometry.pixel_size[::-1], strict=False):

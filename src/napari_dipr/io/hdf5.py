@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from napari_dipr.errors import FileError
-from napari_dipr.geometry import Geometry
+from napari_dipr.geometry import EV, HC_JOULE, Geometry
 from napari_dipr.io.content import NUMERIC, Content, Measured, choose, is_picture, no_key, refuse_too_large
 from napari_dipr.io.links import refuse_links_away, refuse_missing_sources
 from napari_dipr.io.region import Index, cut, taken
@@ -53,9 +53,7 @@ ENERGIES = ("instrument_1/source_1/energy", "instrument_1/beam_1/incident_energy
 # Of a CXI mask: the one bit that speaks of no fault (inside the support).
 INSIDE_SUPPORT = 0x10000
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "a": 1e-10, "å": 1e-10, "angstrom": 1e-10}
-JOULES = {"j": 1.0, "ev": 1.602176634e-19, "kev": 1.602176634e-16}
-# Planck's constant times the speed of light, J m.
-HC = 6.62607015e-34 * 299792458.0
+JOULES = {"j": 1.0, "ev": EV, "kev": 1e3 * EV}
 
 
 @contextlib.contextmanager
@@ -252,7 +250,7 @@ def _geometry(file: h5py.File, key: str, path: Path) -> Geometry | None:
     wavelength = next((w for name in WAVELENGTHS if (w := _number(file, f"{entry}/{name}", METRES, path))), None)
     if wavelength is None:
         energy = next((e for name in ENERGIES if (e := _number(file, f"{entry}/{name}", JOULES, path))), None)
-        wavelength = HC / energy if energy else None
+        wavelength = HC_JOULE / energy if energy else None
     for group in groups:
         distance, height, width = [
             _number(file, f"{group}/{name}", METRES, path) for name in ("distance", "y_pixel_size", "x_pixel_size")

@@ -130,7 +130,7 @@ def about_measurement(measurement: Measurement) -> dict[str, Any]:
             "grid": measurement.grid,
             "unmeasured_pixels": int((~measurement.measured).sum()),
             "photons_per_unit": measurement.photons_per_unit,
-            "geometry": None if measurement.geometry is None else geometry_as_json(measurement.geometry),
+            "geometry": None if measurement.geometry is None else measurement.geometry.model_dump(mode="json"),
         }
     )
 
@@ -150,20 +150,10 @@ def measurement_from(intensities: NDArray[Any], measured: NDArray[Any], told: di
         measured=measured,
         name=told["name"],
         photons_per_unit=told["photons_per_unit"],
-        geometry=None if geometry is None else geometry_from_json(geometry),
+        geometry=None if geometry is None else Geometry.model_validate(geometry),
         history=tuple(told["history"]),
         source=dict(told["source"]),
     )
-
-
-def geometry_as_json(geometry: Geometry) -> dict[str, Any]:
-    """Return a geometry's fields as plain JSON."""
-    return geometry.model_dump(mode="json")
-
-
-def geometry_from_json(told: dict[str, Any]) -> Geometry:
-    """Return the geometry that :func:`geometry_as_json` told."""
-    return Geometry.model_validate(told)
 
 
 def as_json(value: Any) -> Any:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import FileError, MeasurementError
-from napari_dipr.io.arrays import Loaded, load_array
-from napari_dipr.io.provenance import geometry_from_json
+from napari_dipr.geometry import Geometry
+from napari_dipr.io.arrays import Loaded, digest, load_array
 from napari_dipr.io.record import Record, told_by
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
@@ -124,7 +124,7 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
     if ours := _ours(loaded):
         steps = [*ours["history"], *steps]
         known["photons_per_unit"] = ours["photons_per_unit"]
-        geometry = None if ours["geometry"] is None else geometry_from_json(ours["geometry"])
+        geometry = None if ours["geometry"] is None else Geometry.model_validate(ours["geometry"])
         if p.zero_frequency is None:
             p = p.model_copy(update={"zero_frequency": "centre"})
     geometry = p.geometry or geometry
@@ -172,11 +172,10 @@ def measurement_of(record: Record) -> Measurement:
             raise FileError(
                 f"The result holds no measurement (CXI and NPZ do), and its source {path} is not there. Put it there."
             )
-        loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))
         for what in (source, *(source[name] for name in ("dark", "white", "bad_map", "mask") if name in source)):
-            now = loaded.source if what is source else load_array(what["path"]).source
-            if now["sha256"] != what["sha256"]:
+            if digest(Path(what["path"])) != what["sha256"]:
                 raise FileError(f"{what['path']} has changed since: it is not what the result was made of.")
+        loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))
         measurement = prepared(loaded, p)
     unmeasured = int((~measurement.measured).sum())
     if measurement.grid != record.object.shape or unmeasured != told.get("unmeasured_pixels", unmeasured):
