@@ -128,7 +128,7 @@ def crystal_of(
     MeasurementError
         As of :func:`lattice`.
     """
-    geometry = measurement.geometry
-    if geometry is None or geometry.scan is None or x.ndim != 3:
+    if not measurement.is_rocking_scan:
         return None
-    return lattice(*centred(x, support), geometry, frame=frame)
+    assert measurement.geometry is not None
+    return lattice(*centred(x, support), measurement.geometry, frame=frame)

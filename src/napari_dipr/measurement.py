@@ -142,6 +142,11 @@ class Measurement:
         """The object's, nanometres along each axis; None where the geometry does not tell."""
         return None if self.geometry is None else self.geometry.voxel_size(self.grid)
 
+    @property
+    def is_rocking_scan(self) -> bool:
+        """Whether it is a volume of which the geometry tells how it was rocked through."""
+        return len(self.grid) == 3 and self.geometry is not None and self.geometry.scan is not None
+
     def cornered_amplitudes(self) -> NDArray[np.float32]:
         """Return ``√Y`` with zero frequency at the corner, as solvers take it."""
         return np.ascontiguousarray(np.fft.ifftshift(np.sqrt(self.intensities)))

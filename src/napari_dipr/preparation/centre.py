@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.registration import phase_cross_correlation
 
 from napari_dipr.errors import MeasurementError
 from napari_dipr.measurement import Measurement
@@ -90,6 +89,8 @@ def _symmetry(values: NDArray, measured: NDArray[np.bool_]) -> tuple[float, ...]
     The masked normalised cross-correlation of the pattern with itself turned about (D. Padfield, IEEE Trans. Image
     Process. 21, 2706 (2012)): a shift by s of the mirror image means the centre (n − 1 + s)/2.
     """
+    from skimage.registration import phase_cross_correlation  # late: the window opens without it
+
     turned, there = np.flip(values), np.flip(measured)
     shift, *_ = phase_cross_correlation(values, turned, reference_mask=measured, moving_mask=there, overlap_ratio=0.3)
     return tuple((n - 1 + s) / 2 for n, s in zip(values.shape, shift, strict=True))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from napari_dipr.measurement import Measurement
 from napari_dipr.physics.axes import along
@@ -88,6 +88,8 @@ def find_extent(measurement: Measurement) -> Extent:
 
 
 def _autocorrelation(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    from scipy import fft  # late: the window opens without it
+
     return np.fft.fftshift(np.abs(fft.ifftn(fft.ifftshift(values), workers=-1)))
 
 

@@ -368,6 +368,11 @@ class Canvas:
         self.viewer.layers.selection = selected
 
 
+def is_foreign(layer: Layer) -> bool:
+    """Say whether a layer is a person's own, and none of ours."""
+    return TAG not in layer.metadata
+
+
 def logarithm(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return intensities as people look at them: log10, down to a floor seven decades below the brightest."""
     top = float(intensities.max())

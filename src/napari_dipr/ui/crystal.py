@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_dipr.errors import DiprError
-from napari_dipr.physics.placement import centred
 
 if TYPE_CHECKING:
     from napari_dipr.lattice import Frame, Lattice
@@ -59,14 +58,9 @@ class Crystal:
     def is_possible(self) -> bool:
         """Whether the geometry of a rocking scan is known."""
         measurement = self.session.measurement
-        return (
-            measurement is not None
-            and len(measurement.grid) == 3
-            and measurement.geometry is not None
-            and measurement.geometry.scan is not None
-        )
+        return measurement is not None and measurement.is_rocking_scan
 
-    def work_out(self, frame: "Frame", voxel: float | None = None) -> None:
+    def work_out(self, frame: "Frame") -> None:
         """Work the crystal out, off the main thread, and show it.
 
         Raises
@@ -75,19 +69,17 @@ class Crystal:
             If there is no result, or no geometry of a scan.
         """
         measurement, snapshot = self.session.need_measurement(), self._snapshot()
-        geometry = measurement.geometry
-        if geometry is None or not self.is_possible:
+        if not self.is_possible:
             raise DiprError(
                 "Nanometres need the geometry of a rocking scan. Give it in the Measurement panel, with beamline, rock "
                 "and step, and use the measurement again."
             )
-
         self.frame = frame
 
-        def job() -> "Lattice":
-            from napari_dipr.lattice import lattice
+        def job() -> "Lattice | None":
+            from napari_dipr.lattice import crystal_of
 
-            return lattice(*centred(snapshot.object, snapshot.support), geometry, frame=frame, voxel=voxel)
+            return crystal_of(measurement, snapshot.object, snapshot.support, frame)
 
         def done(found: "Lattice") -> None:
             if self.session.refinement.snapshot is not snapshot:  # another is shown by now

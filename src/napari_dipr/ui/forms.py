@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from napari.utils.notifications import show_error
 from pydantic import BaseModel
 from qtpy.QtGui import QKeySequence
@@ -76,6 +76,19 @@ def layer_choice(
     for event in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered):
         follow(box.native, event, listed)
     return box
+
+
+def data_of(layer: Image) -> Any:
+    """Return an image layer's data as they are, lazy ones too.
+
+    Raises
+    ------
+    DiprError
+        If it is a colour picture.
+    """
+    if layer.rgb:
+        raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
+    return layer.data
 
 
 class Form(QFormLayout):

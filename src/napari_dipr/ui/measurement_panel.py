@@ -14,8 +14,8 @@ from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
 from napari_dipr.measurement import Measurement, simulate
-from napari_dipr.ui.canvas import TAG
-from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
+from napari_dipr.ui.canvas import is_foreign
+from napari_dipr.ui.forms import Form, button, data_of, follow, layer_choice, remark, told
 from napari_dipr.ui.memory import FormMemory
 from napari_dipr.ui.prepare_form import PrepareForm
 from napari_dipr.ui.preview import Bench, Preview
@@ -40,7 +40,7 @@ class MeasurementPanel(QWidget):
             Labels,
             "unmeasured",
             "A labels layer: what is painted in it was not measured (beamstop, gaps, hot pixels)",
-            lambda layer: TAG not in layer.metadata,
+            is_foreign,
         )
         self.prepare = PrepareForm("preparation")
         self.preview = Preview(session)
@@ -156,7 +156,7 @@ class MeasurementPanel(QWidget):
             Image,
             "picture",
             "Any image layer: the object whose pattern is simulated",
-            lambda layer: TAG not in layer.metadata,
+            is_foreign,
         )
         self.oversampling = FloatSpinBox(
             value=2,
@@ -281,9 +281,7 @@ class MeasurementPanel(QWidget):
         if layer is None:
             raise DiprError("Choose an image layer as the picture first. File › Open Sample has some.")
         self.memory.save()
-        if layer.rgb:
-            raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
-        array, photons = np.asarray(layer.data), self.photons.value or None
+        array, photons = np.asarray(data_of(layer)), self.photons.value or None
         name, oversampling = f"{layer.name} simulated", self.oversampling.value
 
         def used(result: Any) -> None:

@@ -99,6 +99,9 @@ class PrepareForm(QWidget):
             "Save settings…", "These settings as a JSON file, for napari-dipr prepare", self._choose_save
         )
         self._lay_out()
+        # The rest is of one detector or one measurement.
+        kept = ("kind", "zero_frequency", "rocking_axis", "grow", *self.leave_out)
+        self.memory = FormMemory(memory, {name: self._widgets[name] for name in kept})
         self._states, self._now = [self.words], 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -107,11 +110,6 @@ class PrepareForm(QWidget):
             widget.changed.connect(lambda value: self._timer.start(SETTLES))
         self.centre.changed.connect(lambda value: self._enable())
         self._enable()
-        # The rest is of one detector or one measurement.
-        kept = ("kind", "zero_frequency", "rocking_axis", "grow", *self.leave_out)
-        self.memory = FormMemory(memory, {name: self._widgets[name] for name in kept})
-        self._states = [self.words]  # as it was left; that is no change
-        self._timer.stop()
 
     def _lay_out(self) -> None:
         whole, detector, bad, region = Form(), Form(), Form(), Form()

@@ -19,8 +19,8 @@ from napari_dipr.io.region import Region
 from napari_dipr.measurement import guess_zero_frequency
 from napari_dipr.preparation.bad import bad_pixels
 from napari_dipr.ui.array_choice import ArrayChoice
-from napari_dipr.ui.canvas import TAG
-from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
+from napari_dipr.ui.canvas import is_foreign
+from napari_dipr.ui.forms import Form, button, data_of, follow, layer_choice, remark, told
 from napari_dipr.ui.session import FILE_TAG, Session
 
 # Numbers that can be looked through in no time.
@@ -46,7 +46,7 @@ class SourceForm(QWidget):
             Image,
             "layer",
             "An image layer with measured intensities or amplitudes",
-            lambda layer: TAG not in layer.metadata,
+            is_foreign,
         )
         self.open_button = button(
             "Open file…",
@@ -136,7 +136,7 @@ class SourceForm(QWidget):
         layer = self.layer.value
         if layer is None:
             raise DiprError("Choose an image layer or open a file first.")
-        array, frame = self._array(layer), None
+        array, frame = data_of(layer), None
         is_as_read = (read := layer.metadata.get(FILE_TAG)) is not None and layer.data is read.array
         if self.frame.value >= 0 and array.ndim == 3:
             if self.frame.value >= len(array):
@@ -193,13 +193,7 @@ class SourceForm(QWidget):
             self._of_file(False)
             with self.frame.changed.blocked():
                 self.frame.value = -1
-            self._tell(self._array(layer), layer.name, ())
-
-    @staticmethod
-    def _array(layer: Image) -> Any:
-        if layer.rgb:
-            raise DiprError(f"{layer.name!r} is a colour picture. Split its channels, or convert it to grey first.")
-        return layer.data  # which may be lazy: it is computed in a worker
+            self._tell(data_of(layer), layer.name, ())
 
     def _tell(self, array: Any, name: str, notes: tuple[str, ...]) -> None:
         """Say what was found, and what is guessed about it; of much data off the main thread."""
