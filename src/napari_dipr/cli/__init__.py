@@ -3,7 +3,6 @@
 What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,13 @@ from rich.markup import escape
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.cli.data import console, look, prepare, tell
-from napari_dipr.cli.options import Frame, Key, Region, prepares
+from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
     from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.reconstruct import Request
 
 
 class _Group(typer.core.TyperGroup):
@@ -75,6 +75,7 @@ def _main(
 
 @app.command()
 @prepares
+@solves
 def reconstruct(
     input: Annotated[
         str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
@@ -88,25 +89,6 @@ def reconstruct(
             help="Folder for TIFF, or a file .tif, .ome.tif, .cxi, .npz, .vti, .png; again for more.",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|PATH", help="Network that proposes support and start.", show_default=False),
-    ] = None,
-    support: Annotated[
-        str | None,
-        typer.Option(metavar="autocorrelation|FILE", help="First support, instead of a network's.", show_default=False),
-    ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            metavar="PRESET|TEXT", help='hio, raar, alm, thorough, auto; or stages such as "hio(beta=0.8)*300 + er*50".'
-        ),
-    ] = "hio",
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="those of the preset")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random start, where no network gives one.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
     ] = None,
@@ -117,20 +99,8 @@ def reconstruct(
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
     ] = None,
-    shrink_wrap: Annotated[bool, typer.Option("--shrink-wrap/--no-shrink-wrap", help="Let the support follow.")] = True,
-    positive: Annotated[bool, typer.Option("--positive", help="The object is real and not negative.")] = False,
-    real: Annotated[bool, typer.Option("--real", help="The object is real.")] = False,
-    coherence: Annotated[
-        bool, typer.Option("--partial-coherence", help="Estimate how far the light is coherent, too.")
-    ] = False,
-    free: Annotated[
-        float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Hold pixels back to judge by, such as 0.05.")
-    ] = 0.0,
-    photons: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
-    ] = None,
     *,
+    request: "Request",
     preparation: "Preparation",
 ) -> None:
     """Reconstruct an object without a window.
@@ -138,14 +108,9 @@ def reconstruct(
     Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
     support comes from the autocorrelation.
     """
-    if model is not None and support is not None:
-        raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
-
-    from napari_dipr.device import find_device
     from napari_dipr.io.write import file_name, writable_folder, write_json
 
     # Whatever can be found wrong is found before the run, not after it.
-    find_device(device)
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
@@ -153,55 +118,30 @@ def reconstruct(
     from napari_dipr.io.read import read
     from napari_dipr.io.record import Record, check_writable, write_records
     from napari_dipr.lattice import crystal_of
-    from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
+    from napari_dipr.reconstruct import compared, known_object
 
-    request = Request(
-        recipe=recipe,
-        iterations=iterations,
-        shrink_wrap=shrink_wrap,
-        partial_coherence=coherence,
-        positive=positive,
-        real=real,
-        free=free,
-        model=model,
-        support=support,
-        seed=seed,
-    )
-    request.plan()
     check_writable(_places(output, "measurement"))
     measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
-    if photons is not None:
-        if not 0 < photons < float("inf"):
-            raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
-        measurement = replace(measurement, photons_per_unit=photons)
     tell(measurement)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
 
-    if model is None and support is None:
-        model, why = fitting(measurement)
-        request = replace(request, model=model)
+    request, measurement, why = request.suited(measurement)
+    if why:
         console.print(f"  {escape(why)}")
-    support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, plan, place, chosen = request.carry_out(measurement, device, console)
+    result, asked = request.carry_out(measurement, console)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
     nmse = None if known is None else compared(object_, known, window)
     told = provenance(
         measurement,
-        plan,
+        asked.recipe,
         result,
-        support_from=support_from,
-        start="random phases" if model is None else "the network's object",
-        seed=seed if model is None else None,
-        model=model,
-        threshold=chosen,
-        device=place,
-        positive=positive,
-        real=real or positive,
-        free_share=free,
+        start="random phases" if request.model is None else "the network's object",
+        seed=request.seed if request.model is None else None,
         nmse=nmse,
+        **request.told(asked),
     )
     voxel = measurement.voxel_size
     places = _places(output, file_name(measurement.name))
@@ -220,7 +160,7 @@ def reconstruct(
         "likelihood": last.likelihood,
         "free_chi2": last.free_chi2,
         "free_likelihood": last.free_likelihood,
-        "support_from": support_from,
+        "support_from": request.support_from,
         "crystal": None if found is None else found.figures,
         "outputs": {kind: str(path) for kind, path in paths.items()},
     }
@@ -235,7 +175,7 @@ def reconstruct(
     size = "" if voxel is None else f" of {' × '.join(f'{side:.4g}' for side in voxel)} nm"
     console.print(
         f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
-        f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {place}"
+        f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {asked.problem.device}"
     )
     if found is not None:
         console.print(f"  {found}")
