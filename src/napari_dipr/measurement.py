@@ -143,6 +143,17 @@ class Measurement:
         return None if self.geometry is None else self.geometry.voxel_size(self.grid)
 
     @property
+    def voxel_basis(self) -> NDArray[np.float64] | None:
+        """The edges of the object's voxel along the array's axes as columns ``[d, d]``, nm; None as of the size.
+
+        They are at right angles but for a rocking scan, see :meth:`~napari_dipr.geometry.Geometry.basis`.
+        """
+        if self.is_rocking_scan:
+            assert self.geometry is not None
+            return self.geometry.basis(self.grid)
+        return None if (voxel := self.voxel_size) is None else np.diag(voxel)
+
+    @property
     def is_rocking_scan(self) -> bool:
         """Whether it is a volume of which the geometry tells how it was rocked through."""
         return len(self.grid) == 3 and self.geometry is not None and self.geometry.scan is not None

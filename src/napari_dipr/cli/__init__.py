@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
-from napari_dipr.cli.data import console, look, prepare, tell
+from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
+from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
@@ -44,6 +45,8 @@ app = typer.Typer(
 )
 app.command()(look)
 app.command()(prepare)
+app.command()(ensemble)
+app.command()(thresholds)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
@@ -108,28 +111,23 @@ def reconstruct(
     Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
     support comes from the autocorrelation.
     """
-    from napari_dipr.io.write import file_name, writable_folder, write_json
+    from napari_dipr.io.write import file_name, writable_folder
 
     # Whatever can be found wrong is found before the run, not after it.
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
     from napari_dipr.io.provenance import provenance
-    from napari_dipr.io.read import read
     from napari_dipr.io.record import Record, check_writable, write_records
     from napari_dipr.lattice import crystal_of
     from napari_dipr.reconstruct import compared, known_object
 
-    check_writable(_places(output, "measurement"))
-    measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
-    tell(measurement)
+    check_writable(places(output, "measurement"))
+    request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
 
-    request, measurement, why = request.suited(measurement)
-    if why:
-        console.print(f"  {escape(why)}")
     result, asked = request.carry_out(measurement, console)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
@@ -144,10 +142,10 @@ def reconstruct(
         **request.told(asked),
     )
     voxel = measurement.voxel_size
-    places = _places(output, file_name(measurement.name))
+    files = places(output, file_name(measurement.name))
     found = crystal_of(measurement, object_, inside)
     record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
-    paths = write_records(places, record, found)
+    paths = write_records(files, record, found)
     last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),
@@ -164,12 +162,7 @@ def reconstruct(
         "crystal": None if found is None else found.figures,
         "outputs": {kind: str(path) for kind, path in paths.items()},
     }
-    if json == "-":
-        import json as encoder
-
-        print(encoder.dumps(figures, indent=2))  # noqa: T201
-    elif json is not None:
-        write_json(json, figures)
+    tell_json(json, figures)
     error = "" if last.free_chi2 is None else f", free χ² {last.free_chi2:.4g}"
     error += "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
     size = "" if voxel is None else f" of {' × '.join(f'{side:.4g}' for side in voxel)} nm"
@@ -302,13 +295,6 @@ def train(
 
     weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)
     console.print(f"  {escape(str(weights))}")
-
-
-def _places(outputs: list[Path], name: str) -> list[Path]:
-    """Return the files that outputs ask for: themselves, or in a folder the TIFF of that name."""
-    from napari_dipr.io.record import ending_of
-
-    return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
 
 
 def _needs_napari() -> None:
