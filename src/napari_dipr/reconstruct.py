@@ -15,8 +15,10 @@ from torch import Tensor
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, MeasurementError, SolverError
 from napari_dipr.io.arrays import load_array
+from napari_dipr.io.provenance import provenance
 from napari_dipr.io.read import SAMPLE, load_mask
-from napari_dipr.io.record import read_record
+from napari_dipr.io.record import Record, read_record
+from napari_dipr.lattice import Lattice, crystal_of
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
 from napari_dipr.networks.zoo import describe_model, fit, fitting_model, model_names
 from napari_dipr.physics.symmetry import nmse
@@ -194,6 +196,49 @@ class Carried(NamedTuple):
 
     result: Reconstruction
     asked: Asked
+
+
+class Outcome(NamedTuple):
+    """A result as it is kept: its record, the crystal where it is one, and its figures."""
+
+    record: Record
+    crystal: Lattice | None
+    figures: dict[str, Any]
+
+
+def outcome(
+    request: Request, measurement: "Measurement", carried: Carried, nmse: float | None = None, **more: Any
+) -> Outcome:
+    """Return what is kept of a request that was carried out; ``nmse`` and ``more`` are told in its provenance."""
+    result, asked = carried
+    x, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
+    told = provenance(
+        measurement,
+        asked.recipe,
+        result,
+        start="random phases" if request.model is None else "the network's object",
+        seed=request.seed if request.model is None else None,
+        nmse=nmse,
+        **request.told(asked),
+        **more,
+    )
+    voxel, last = measurement.voxel_size, result.history[-1]
+    crystal = crystal_of(measurement, x, inside)
+    figures = {
+        "chi2": float(result.chi2[0]),
+        "r_factor": float(result.r_factor[0]),
+        "support_voxels": int(inside.sum()),
+        "voxel_size_nm": voxel,
+        "iterations": result.iterations,
+        "seconds": round(result.seconds, 3),
+        "nmse": nmse,
+        "likelihood": last.likelihood,
+        "free_chi2": last.free_chi2,
+        "free_likelihood": last.free_likelihood,
+        "support_from": request.support_from,
+        "crystal": None if crystal is None else crystal.figures,
+    }
+    return Outcome(Record.of(x, inside, told, measurement=measurement, voxel_size_nm=voxel), crystal, figures)
 
 
 def with_enough_memory(device: str, on: Callable[[str], T], say: Callable[[str], None]) -> T:
