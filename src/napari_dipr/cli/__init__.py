@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
+from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
@@ -47,6 +48,7 @@ app.command()(look)
 app.command()(prepare)
 app.command()(ensemble)
 app.command()(thresholds)
+app.command()(batch)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
