@@ -28,6 +28,8 @@ AHEAD = 2
 DEATHS = 3
 # What tells libraries how many threads to take.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What workers on this machine begin with: Ctrl-C goes to them, too, and it is this process that ends them.
+UNINTERRUPTED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
 # Seconds between two looks for new workers.
 LOOK = 2.0
 
@@ -196,6 +198,7 @@ def _client(workers: int | None, threads: int, scheduler: str | None) -> "Iterat
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
+                preload=[UNINTERRUPTED],
             )
         except (OSError, RuntimeError) as error:
             raise DiprError(f"Workers cannot be started here ({error}). --workers 0 does without.") from error

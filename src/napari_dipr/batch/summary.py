@@ -142,7 +142,7 @@ def _page(job: Job, rows: Sequence[Row], patterns: Sequence[Pattern]) -> str:
     settings = {
         name.replace("_", " "): value if isinstance(value, int | float | str) else json.dumps(value, ensure_ascii=False)
         for name, value in job.settings.items()
-        if value not in (None, False, {})
+        if value is not None and value is not False and value != {}
     }
     return template.render(
         about=about(job, rows),
