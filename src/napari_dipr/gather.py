@@ -72,7 +72,15 @@ class Gathered:
             "spread": common.spread,
             "mode_shares": common.modes.shares.tolist(),
             "unit": "voxels" if e.basis is None else "nm",
-            "prtf": None if prtf is None else {**_curve(prtf), "mean": prtf.mean},
+            "prtf": None
+            if prtf is None
+            else {
+                **_curve(prtf),
+                "mean": prtf.mean,
+                "chance": prtf.chance,
+                "beyond_chance": prtf.beyond_chance.tolist(),
+                "resolution_beyond_chance": prtf.resolution_beyond_chance,
+            },
             "fsc": None
             if fsc is None
             else {

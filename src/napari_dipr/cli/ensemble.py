@@ -222,7 +222,11 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     if common.prtf is None:
         console.print("  no PRTF: the starts are not independent")
     else:
-        console.print(f"  PRTF: {common.prtf.mean:.3f} in the mean, {_reached(common.prtf.resolution, unit, '1/e')}")
+        curve = common.prtf
+        console.print(
+            f"  PRTF: {curve.mean:.3f} in the mean, {_reached(curve.resolution, unit, '1/e')}; beyond chance "
+            f"({curve.chance:.2f} of {curve.starts} starts) {_reached(curve.resolution_beyond_chance, unit, '1/e')}"
+        )
     if common.fsc is not None:
         console.print(
             f"  FSC of two halves: {_reached(common.fsc.resolution, unit, '.5')}, "

@@ -46,7 +46,11 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
         transfer.text(0.5, 0.5, "none: the starts\nare not independent", ha="center", transform=transfer.transAxes)
     else:
         transfer.plot(common.prtf.frequency, common.prtf.value, color=CURVE)
+        transfer.plot(
+            common.prtf.frequency, common.prtf.beyond_chance, color=CURVE, ls=":", lw=1, label="beyond chance"
+        )
         transfer.axhline(LEVEL, color=BOUND, ls="--", lw=1)
+        transfer.legend(frameon=False, loc="lower left")
         transfer.set_title(_reached("PRTF", common.prtf.resolution, unit, "1/e"))
     shells.set(title="FSC", xlabel=axis, ylabel="of two halves", ylim=(0, 1.05))
     if common.fsc is not None:
