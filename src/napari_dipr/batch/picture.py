@@ -38,5 +38,5 @@ def _png(picture: NDArray[np.uint8]) -> str:
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     image = image.resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.NEAREST)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -64,8 +64,8 @@ _FIGURES = (
     _Column("r_factor", "R", "Σ||F|−A|/ΣA"),
     _Column("nmse", "nmse", "error against the known object"),
     _Column("support_voxels", "support", "its pixels"),
-    _Column("prtf_resolution", "PRTF 1/e", "resolution"),
-    _Column("fsc_resolution", "FSC .5", "resolution"),
+    _Column("prtf_resolution", "PRTF", "resolution where it has fallen to 1/e, beyond chance"),
+    _Column("fsc_resolution", "FSC", "resolution where that of two halves has fallen to .5"),
     _Column("kept", "kept", "starts in the mean"),
     _Column("seconds", "s", "seconds of solving"),
 )

@@ -120,9 +120,7 @@ def _gathered(job: Job, one: _Opened) -> Found:
     one.costs["solve"] = time.perf_counter() - began
     record, figures, verdict = found.record(), found.figures(), found.verdict
     mean = figures["mean"]
-    resolutions = {
-        f"{name}_resolution": None if figures[name] is None else figures[name]["resolution"] for name in ("prtf", "fsc")
-    }
+    prtf, fsc = figures["prtf"], figures["fsc"]
     told = {
         **mean,
         "iterations": sum(row.iterations for row in found.ensemble.rows),
@@ -133,7 +131,8 @@ def _gathered(job: Job, one: _Opened) -> Found:
         "cause": verdict.cause,
         "kept": len(figures["kept"]),
         "unit": figures["unit"],
-        **resolutions,
+        "prtf_resolution": None if prtf is None else prtf["resolution_beyond_chance"],
+        "fsc_resolution": None if fsc is None else fsc["resolution"],
     }
     crystal = crystal_of(one.measurement, record.object, record.support)
     nmse = None if one.known is None else compared(record.object, one.known, one.window)
