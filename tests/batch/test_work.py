@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from napari_dipr.batch.work import solve_patterns
 from napari_dipr.errors import FileError
 from napari_dipr.io.read import read
 from napari_dipr.io.record import read_record
+from napari_dipr.preparation.steps import Preparation
 
 
 def objects(job, patterns):
@@ -142,3 +145,21 @@ def test_the_truth_of_a_sample_is_compared_with(make_job):
     kept = json.loads(job.row_file(patterns_of(["sample:fashion-5"])[0]).read_text())
     assert len(kept["pictures"]) == 2
     assert set(row["costs"]) == {"read", "prepare", "solve", "compare", "write", "pictures"}
+
+
+def test_files_are_found_from_any_folder(make_job, scans, tmp_path, monkeypatch):
+    (pattern,) = scans(1)
+    monkeypatch.chdir(tmp_path)
+    shape = np.load(pattern.input).shape
+    inside = np.zeros(shape, bool)
+    inside[8:20, 10:24] = True
+    np.save("inside.npy", inside)
+    np.save("mask.npy", np.ones(shape))
+    job = make_job(support="inside.npy", shrink_wrap=False)
+    job = replace(job, preparation=Preparation.of(mask=Path("mask.npy")))
+    monkeypatch.chdir("/")
+    (row,) = solve_patterns(job, [pattern])
+    assert row["support_voxels"] == inside.sum()
+    assert job.finished(pattern) == row
+    np.save(tmp_path / "mask.npy", np.ones((*shape, 1)))
+    assert replace(job).finished(pattern) is None

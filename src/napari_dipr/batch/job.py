@@ -20,6 +20,8 @@ Row = dict[str, Any]
 DONE, FAILED = "done", "failed"
 # Of the patterns, in the batch's folder.
 ROWS = "rows"
+# Settings of a preparation that name files.
+FILES = ("dark", "white", "bad_map", "mask")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,18 @@ class Job:
     threads: int = 1
     together: int | None = None
 
+    def __post_init__(self) -> None:
+        # Workers may begin in another folder.
+        support, model = self.request.support, self.request.model
+        if support not in (None, AUTOCORRELATION):
+            support = str(Path(support).absolute())
+        if model is not None and len(Path(model).parts) > 1:  # as of find_model
+            model = str(Path(model).expanduser().absolute())
+        given = {name: path.absolute() for name in FILES if (path := getattr(self.preparation, name)) is not None}
+        object.__setattr__(self, "request", replace(self.request, support=support, model=model))
+        object.__setattr__(self, "preparation", self.preparation.model_copy(update=given))
+        object.__setattr__(self, "folder", self.folder.absolute())
+
     @property
     def settings(self) -> dict[str, Any]:
         """What the results depend on, as plain JSON: not the threads, and not how many are solved together."""
@@ -75,7 +89,7 @@ class Job:
     def _asked(self) -> dict[str, Any]:
         """The settings, and of which state the files are that they name."""
         p, request = self.preparation, self.request
-        files = [getattr(p, name) for name in ("dark", "white", "bad_map", "mask")]
+        files = [getattr(p, name) for name in FILES]
         files += [request.support if request.support != AUTOCORRELATION else None]
         weights = None if request.model is None else trained(request.model)["sha256"]
         stamps = [None if file is None else _stamp(Path(file)) for file in files]
