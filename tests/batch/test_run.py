@@ -1,7 +1,9 @@
 import logging
 import os
 import signal
+import sys
 
+import cloudpickle
 import dask
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from napari_dipr.errors import DiprError
 from napari_dipr.io.record import read_record
 
 distributed = pytest.importorskip("distributed")
+kills = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing is killed so here")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,7 @@ def test_two_workers_give_what_this_process_gives(make_job, scans, scheduler):
     assert_equal_results(serial, spread, patterns)
 
 
+@kills
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing(make_job, scans):
     patterns = scans(8)
     serial, spread = make_job("serial"), make_job("spread")
@@ -64,11 +68,8 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(make_job, scans):
     assert_equal_results(serial, spread, patterns)
 
 
+@kills
 def test_a_pattern_that_kills_its_worker_fails_and_no_other(make_job, scans, scheduler):
-    import sys
-
-    import cloudpickle
-
     def work(job, patterns):
         if any(pattern.name == "scan1" for pattern in patterns):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from napari_dipr.batch import run
 from napari_dipr.cli import app
+from napari_dipr.errors import DiprError
 from napari_dipr.io.record import read_record
 from napari_dipr.measurement import simulate
 
@@ -89,16 +90,18 @@ def test_one_that_fails_does_not_stop_the_rest_and_is_tried_again(tmp_path, scan
     assert tried == ["scan1", "scan0", "scan1", "scan2", "scan3"]
 
 
-def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch):
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (DiprError("The scheduler is gone."), 1)])
+def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch, error, code):
     def broken(job, chunks, **options):
         yield run.solve_patterns(job, chunks[0])
-        raise KeyboardInterrupt
+        raise error
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(run, "carry_out", broken)
-        result = batch(scans, "-o", out, "--chunk", 1, code=130)
+        result = batch(scans, "-o", out, "--chunk", 1, code=code)
     assert "Stopped with 3 patterns to go" in result.stderr
+    assert str(error) in result.stderr
     assert [row["name"] for row in table(out)] == ["scan0"]
     assert "1 of them finished before" in batch(scans, "-o", out).stderr
     assert len(table(out)) == 4

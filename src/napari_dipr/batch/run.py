@@ -154,7 +154,7 @@ def _answers(
 
 def _answer(future: Any) -> list[Row] | Exception:
     if future.status in ("cancelled", "lost"):
-        raise DiprError("The scheduler gave up a task: it was told to, or is gone. Call this again to go on.")
+        raise DiprError("The scheduler gave up a task: it was told to, or is gone.")
     error = future.exception()
     return future.result() if error is None else error
 
@@ -165,7 +165,7 @@ def _threads(client: "Client") -> list[int]:
 
 def _check(client: "Client") -> None:
     if client.status not in ("running", "connecting"):
-        raise DiprError("The connection to the scheduler was lost. What is finished is kept: call this again to go on.")
+        raise DiprError("The connection to the scheduler was lost.")
 
 
 @contextlib.contextmanager
@@ -179,6 +179,7 @@ def _client(workers: int | None, threads: int, scheduler: str | None) -> "Iterat
             client = Client(scheduler, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise DiprError(f"There is no scheduler at {scheduler} ({error}). Start one: docs/batch.md.") from error
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what is lost is told in a line
         with client:
             yield client
         return

@@ -96,7 +96,8 @@ def batch(
         rows = {p.number: row for p in patterns if (row := job.finished(p)) is not None}
     left = [p for p in patterns if p.number not in rows]
     console.print(f"[bold]{len(patterns)}[/] patterns" + (f", {len(rows)} of them finished before" if rows else ""))
-    began, solved, stopped = time.monotonic(), 0, False
+    began, solved = time.monotonic(), 0
+    end: BaseException | None = None
     if left:
         chunks = chunks_of(left, chunk or chunk_size(job, left))
         coming = carry_out(job, chunks, workers=workers, scheduler=scheduler)
@@ -111,8 +112,8 @@ def batch(
                         f", {failures} failed" if failures else ""
                     )
                     bar.update(task, completed=len(rows), words=words)
-            except KeyboardInterrupt:
-                stopped = True
+            except (KeyboardInterrupt, DiprError) as error:
+                end = error
             finally:
                 coming.close()
     seconds = time.monotonic() - began
@@ -136,9 +137,9 @@ def batch(
         console.print(f"  {escape(str(path))}")
     for row in failures[:NAMED]:
         console.print(f"  [red]{escape(row['name'])}: {escape(row['error'])}[/]")
-    if stopped:
+    if end is not None:
         console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. The same call goes on from here.")
-        raise typer.Exit(130)
+        raise end if isinstance(end, DiprError) else typer.Exit(130)
     if failures:
         raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. The same call tries them again.")
 
