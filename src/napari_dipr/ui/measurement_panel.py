@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import is_foreign
 from napari_dipr.ui.forms import Form, button, data_of, follow, layer_choice, remark, told
 from napari_dipr.ui.memory import FormMemory
