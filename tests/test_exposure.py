@@ -69,7 +69,7 @@ def test_a_geometry_makes_nanometres_of_pixels():
     flat = Geometry.parse("energy=9, distance=0.5, pixel=55x110")
     plain, _, _ = exposure(gaussian(), photons=1e9)
     told, seen, _ = exposure(gaussian(), photons=1e9, geometry=flat)
-    assert (plain.unit, told.unit) == ("pixels", "nm")
+    assert (plain.unit, told.unit) == ("px", "nm")
     # The columns' pixels are twice as wide, so that they reach twice as far out.
     assert told.bands[-1].resolution == pytest.approx(min(seen.voxel_size))
     scan = Geometry.parse(
@@ -82,5 +82,5 @@ def test_a_geometry_makes_nanometres_of_pixels():
 
 def test_without_photons_only_what_is_hidden_is_told():
     told, _, _ = exposure(gaussian(), beamstop=3)
-    assert told == Exposure(4096, told.unmeasured, "pixels")
+    assert told == Exposure(4096, told.unmeasured, "px")
     assert str(told) == f"{told.unmeasured} of 4096 pixels are not measured ({told.unmeasured / 4096:.1%})"

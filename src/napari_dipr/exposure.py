@@ -43,7 +43,7 @@ class Exposure:
     pixels, unmeasured
         How many the pattern has, and of these were not measured.
     unit
-        Of resolutions: ``nm`` where the geometry is known, else ``pixels`` of the object.
+        Of resolutions: ``nm`` where the geometry is known, else ``px``, the object's pixels.
     brightest, counted
         Of the measured pixels: the largest value, and how many are above 0, which is one photon or more, or more than
         the background where that was subtracted. None where the photons are not said, and so are the others.
@@ -72,7 +72,7 @@ class Exposure:
         known: dict[str, Any] = {
             "pixels": measured.size,
             "unmeasured": int((~measured).sum()),
-            "unit": "pixels" if basis is None else "nm",
+            "unit": "px" if basis is None else "nm",
         }
         if experiment.photons is None:
             return cls(**known)
