@@ -203,6 +203,15 @@ def test_a_simulation_that_cannot_be_is_refused(picture, options, message):
             simulate(picture, **options)
 
 
+def test_a_pattern_that_is_too_large_is_refused(monkeypatch):
+    def full(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(np.fft, "fftn", full)
+    with pytest.raises(MeasurementError, match=r"pattern of \(40, 40\) pixels does not fit into memory"):
+        simulate(blob())
+
+
 def test_a_phase_comes_from_a_second_picture():
     amplitude, grey = blob(), np.random.default_rng(3).integers(0, 255, (20, 20)).astype(np.uint8)
     x = with_phase(amplitude, grey, span=3.0)

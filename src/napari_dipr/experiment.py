@@ -92,15 +92,10 @@ class Experiment(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     oversampling: tuple[Ratio, ...] = Field(
-        (2.0,),
-        min_length=1,
-        description="side of the pattern over that of the object: one number, or one for each axis",
+        (2.0,), description="side of the pattern over that of the object: one number, or one by axis"
     )
     photons: float | None = Field(
-        None,
-        gt=0,
-        le=MOST_PHOTONS,
-        description="photons in the whole pattern, behind the beam stop too; null: no noise",
+        None, gt=0, le=MOST_PHOTONS, description="in the whole pattern, behind the beam stop too; not given: no noise"
     )
     coherence: tuple[Sigma, ...] = Field(
         (0.0,),
@@ -114,7 +109,9 @@ class Experiment(BaseModel):
     gaps: Gaps | None = Field(
         None, description="detector's modules, ROWSxCOLUMNS+GAP[@ROW,COLUMN of the beam], such as 195x487+17x7"
     )
-    saturation: float | None = Field(None, gt=0, description="counts from which on a pixel is saturated; null: none is")
+    saturation: float | None = Field(
+        None, gt=0, description="counts from which on a pixel is saturated; not given: none is"
+    )
     dead: float = Field(0, ge=0, le=0.5, description="share of the detector's pixels that are dead")
     seed: int = Field(0, ge=0, description="of the noise and of the dead pixels")
 
@@ -188,13 +185,17 @@ class Experiment(BaseModel):
             raise MeasurementError(f"The object of {array.shape} pixels is zero everywhere. Choose another picture.")
         ratios = _by_axis("oversampling", self.oversampling, array.ndim)
         grid = tuple(2 * round(n * ratio / 2) for n, ratio in zip(array.shape, ratios, strict=True))
-        truth = np.zeros(grid, np.complex64)
-        truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = (
-            array
-        )
+        inside = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))
         sampled = " × ".join(f"{ratio:g}" for ratio in self.oversampling)
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
-        return self.expose(truth, step, name=name, **known)
+        try:
+            truth = np.zeros(grid, np.complex64)
+            truth[inside] = array
+            return self.expose(truth, step, name=name, **known)
+        except MemoryError as error:
+            raise MeasurementError(
+                f"A pattern of {grid} pixels does not fit into memory. Oversample less, or bin the object."
+            ) from error
 
     def expose(
         self, x: NDArray[np.complexfloating], step: str, **known: Any
