@@ -10,6 +10,7 @@ from napari_dipr.cli import app
 from napari_dipr.experiment import Experiment, with_phase
 from napari_dipr.io.read import read
 from napari_dipr.io.record import read_record
+from napari_dipr.preparation.bad import bad_pixels
 from napari_dipr.samples import sample
 
 
@@ -69,6 +70,15 @@ def test_a_sample_is_taken_as_the_object_that_it_is(tmp_path):
     np.testing.assert_allclose(again.intensities, measurement.intensities, rtol=1e-4, atol=1e-3)
     assert again.photons_per_unit is None
     np.testing.assert_allclose(read_record(tmp_path / "t.tif").object, truth, atol=1e-6)
+
+
+def test_few_photons_that_look_like_saturated_pixels_come_back_as_they_were(tmp_path):
+    # The brightest three of them count alike.
+    call("simulate", "sample:fashion-8", "-o", tmp_path / "m.cxi", "--photons", 1e3, "--seed", 8)
+    measurement = read(tmp_path / "m.cxi")
+    assert "saturated" in bad_pixels(measurement.intensities)
+    assert measurement.measured.all()
+    assert not read(tmp_path / "m.cxi", saturation=17).measured.all()
 
 
 def test_a_volume_and_its_phase_and_settings_by_axis(tmp_path):
