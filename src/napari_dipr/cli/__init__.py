@@ -15,6 +15,7 @@ from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
+from napari_dipr.cli.simulate import simulate
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(look)
 app.command()(prepare)
+app.command()(simulate)
 app.command()(ensemble)
 app.command()(thresholds)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
