@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from napari_dipr.errors import RecipeError
+from napari_dipr.experiment import simulate
 from napari_dipr.gather import FREE, gather
 from napari_dipr.io.record import read_record, write_record
-from napari_dipr.measurement import simulate
 from napari_dipr.physics.registration import register
 from napari_dipr.reconstruct import Request
 from napari_dipr.samples import sample

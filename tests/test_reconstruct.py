@@ -7,7 +7,7 @@ from rich.console import Console
 
 from napari_dipr import reconstruct as module
 from napari_dipr.errors import FileError, SolverError
-from napari_dipr.measurement import simulate
+from napari_dipr.experiment import simulate
 from napari_dipr.reconstruct import Request, compared, fitting, known_object
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 

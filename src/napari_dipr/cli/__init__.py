@@ -16,6 +16,7 @@ from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
+from napari_dipr.cli.simulate import simulate
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.command()(look)
 app.command()(prepare)
+app.command()(simulate)
 app.command()(ensemble)
 app.command()(thresholds)
 app.command()(batch)

@@ -26,8 +26,8 @@ AGREE, TWIN, FAMILIES, NONE = KINDS = ("agree", "twin superposed", "distinct fam
 SAME = 0.9
 # Share of the starts that must be in the largest family to agree, and in the two largest to be distinct ones.
 MOST = 0.75
-# Correlation that two starts must have in the median to agree. Those that differ by chance alone are then each within an
-# nmse of .07 of what they have in common, with room to .1 for what all have wrong. Chosen when seed 12 had two such.
+# Correlation that two starts must have in the median to agree. Those that differ by chance alone are then each within
+# an nmse of .07 of what they have in common, with room to .1 for what all have wrong. Chosen when seed 12 had two such.
 AGREED = 0.93
 # Likeness of a start to its own twin from which it may be superposed with it.
 TWINNED = 0.75
