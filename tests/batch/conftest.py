@@ -3,7 +3,7 @@ import pytest
 
 from napari_dipr.batch.inputs import patterns_of
 from napari_dipr.batch.job import Job
-from napari_dipr.measurement import simulate
+from napari_dipr.experiment import simulate
 from napari_dipr.preparation.steps import Preparation
 from napari_dipr.reconstruct import Request
 

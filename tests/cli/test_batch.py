@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from napari_dipr.batch import run
 from napari_dipr.cli import app
 from napari_dipr.errors import DiprError
+from napari_dipr.experiment import simulate
 from napari_dipr.io.record import read_record
-from napari_dipr.measurement import simulate
 
 QUICK = ("--support", "autocorrelation", "--recipe", "hio*20")
 
