@@ -51,7 +51,7 @@ def patterns_of(
     Parameters
     ----------
     inputs
-        Files; folders, of which each file is meant that is read; patterns of names (``scans/*.npy``, ``**`` for any
+        Files; folders, of which each file is meant that is read; names with ``*`` (``scans/*.npy``, ``**`` for any
         folders); samples, ``sample:fashion-3`` or ``sample:fashion-0..199``.
     frame
         Of each stack this frame.
@@ -93,7 +93,7 @@ def _meant(text: str, leave_out: Path | None) -> Iterator[str]:
     elif glob.has_magic(text):
         among, what = sorted(map(Path, glob.glob(text, recursive=True))), f"No file is called like {text}"
     else:
-        raise FileError(f"There is no file {text}. Name files, folders, patterns such as 'scans/*.npy', or samples.")
+        raise FileError(f"There is no file {text}. Name files, folders, samples, or names with *.")
     files = [file.absolute() for file in among if file.suffix.lower() in READERS and not file.name.startswith(".")]
     files = [file for file in files if file.is_file()]
     if leave_out is not None:

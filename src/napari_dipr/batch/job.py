@@ -71,8 +71,8 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the results depend on, as plain JSON: not the threads, and not how many are solved together."""
-        request = asdict(replace(self.request, device="auto"))
+        """What the results depend on but for rounding, as plain JSON: not device, threads, and batches of tensors."""
+        request = asdict(self.request)
         del request["device"]
         return as_json(
             {

@@ -132,7 +132,7 @@ def _answers(
     try:
         while waiting or running:
             if not alone and time.monotonic() - looked > LOOK:
-                room, looked = max(1, AHEAD * sum(_threads(client))), time.monotonic()
+                room, looked = max(1, AHEAD * sum(client.nthreads().values())), time.monotonic()
             while waiting and len(running) < room:
                 chunk = waiting.popleft()
                 future = client.submit(work, job, chunk, pure=False)
@@ -157,10 +157,6 @@ def _answer(future: Any) -> list[Row] | Exception:
         raise DiprError("The scheduler gave up a task: it was told to, or is gone.")
     error = future.exception()
     return future.result() if error is None else error
-
-
-def _threads(client: "Client") -> list[int]:
-    return list(client.nthreads().values())
 
 
 def _check(client: "Client") -> None:

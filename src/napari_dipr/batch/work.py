@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from napari_dipr.solvers.problem import Errors, State
 from napari_dipr.solvers.run import Reconstruction, solve
 from napari_dipr.solvers.run import Record as Last
 
+# A result: its record, the crystal where it is one, and its figures.
+Found = tuple[Record, Lattice | None, dict[str, Any]]
+
 
 @dataclass(eq=False)
 class _Opened:
@@ -38,6 +41,7 @@ class _Opened:
     window: NDArray[np.bool_] | None
     costs: dict[str, float]
     remarks: list[str] = field(default_factory=list)
+    asked: Asked | None = None
 
 
 def solve_patterns(job: Job, patterns: Sequence[Pattern]) -> list[Row]:
@@ -69,17 +73,12 @@ def solve_patterns(job: Job, patterns: Sequence[Pattern]) -> list[Row]:
 
 def _open(job: Job, pattern: Pattern) -> _Opened:
     began = time.perf_counter()
-    digest = job.digest(
-        pattern
-    )  # of the file before it is read: if it is changed meanwhile, the row is not its any more
+    digest = job.digest(pattern)  # before it is read: of what is changed meanwhile, the row is none
     measurement = read(pattern.input, key=job.key, frame=pattern.frame, region=job.region, preparation=job.preparation)
     known, window, remark = known_object(pattern.input, None, measurement)
     request, measurement, why = job.request.suited(measurement)
     remarks = [words for words in (remark, why) if words]
     return _Opened(pattern, digest, request, measurement, known, window, {"read": time.perf_counter() - began}, remarks)
-
-
-Found = tuple[Record, Lattice | None, dict[str, Any]]
 
 
 def _solved(job: Job, opened: Sequence[_Opened]) -> Iterator[tuple[_Opened, Found | Exception]]:
@@ -89,29 +88,35 @@ def _solved(job: Job, opened: Sequence[_Opened]) -> Iterator[tuple[_Opened, Foun
         alone, groups = _groups(job, opened)
         for group in groups:
             try:
-                carried = _together([asked for _, asked in group])
+                carried = _together([one.asked for one in group if one.asked is not None])
             except Exception:  # one that diverges ends the batch, as a full memory does: each has its own chance
                 release_memory()
-                alone += [one for one, _ in group]
+                alone += group
                 continue
-            for (one, _), its in zip(group, carried, strict=True):
-                yield one, _outcome(one, its, len(group))
+            for one, its in zip(group, carried, strict=True):
+                yield one, _tried(_outcome, one, its, len(group))
     for one in alone:
-        try:
-            yield one, _gathered(job, one) if job.starts > 1 else _outcome(one, _alone(one))
-        except Exception as error:
-            yield one, error
+        yield one, _tried(_gathered, job, one) if job.starts > 1 else _tried(_alone, one)
 
 
-def _alone(one: _Opened) -> Carried:
+def _tried(do: Callable[..., Found], *arguments: Any) -> Found | Exception:
+    try:
+        return do(*arguments)
+    except Exception as error:
+        return error
+
+
+def _alone(one: _Opened) -> Found:
     def on(device: str) -> Carried:
-        asked = one.request.asked(one.measurement, device)
+        asked = one.asked
+        if asked is None or str(asked.problem.device) != device:
+            asked = one.request.asked(one.measurement, device)
         return Carried(solve(asked.problem, asked.recipe, asked.start(), record_every=10), asked)
 
     began = time.perf_counter()
     carried = with_enough_memory(one.request.device, on, one.remarks.append)
     one.costs["solve"] = time.perf_counter() - began
-    return carried
+    return _outcome(one, carried)
 
 
 def _gathered(job: Job, one: _Opened) -> Found:
@@ -174,33 +179,34 @@ def _keep(job: Job, one: _Opened, record: Record, crystal: Lattice | None, figur
     return row
 
 
-def _groups(job: Job, opened: Sequence[_Opened]) -> tuple[list[_Opened], list[list[tuple[_Opened, Asked]]]]:
+def _groups(job: Job, opened: Sequence[_Opened]) -> tuple[list[_Opened], list[list[_Opened]]]:
     """Return what is to be solved alone, and groups that are solved as batches.
 
     A pattern is solved alone where its run depends on itself: where stages end on their own, pixels are held back, or
     the light's coherence is estimated.
     """
     alone: list[_Opened] = []
-    alike: dict[Any, list[tuple[_Opened, Asked]]] = {}
+    alike: dict[Any, list[_Opened]] = {}
     for one in opened:
         began = time.perf_counter()
         try:
-            asked = one.request.asked(one.measurement, str(find_device(one.request.device)))
+            one.asked = one.request.asked(one.measurement, str(find_device(one.request.device)))
         except Exception:  # it is asked for, and told, again
             alone.append(one)
             continue
         one.costs["prepare"] = time.perf_counter() - began
-        p, recipe = asked.problem, asked.recipe
+        p, recipe = one.asked.problem, one.asked.recipe
         if recipe.settling is not None or recipe.coherence is not None or p.free is not None:
             alone.append(one)
-            continue
-        alike.setdefault((p.grid, p.real, p.positive, p.photons, str(recipe)), []).append((one, asked))
+        else:
+            alike.setdefault((p.grid, p.real, p.positive, p.photons, str(recipe)), []).append(one)
     groups = []
     for members in alike.values():
-        size = batch_size(members[0][1].problem, members[0][1].recipe, len(members))
-        size = size if job.together is None else min(size, job.together)
+        first = members[0].asked
+        assert first is not None
+        size = min(batch_size(first.problem, first.recipe, len(members)), job.together or len(members))
         groups += [members[i : i + size] for i in range(0, len(members), size)]
-    alone += [group[0][0] for group in groups if len(group) == 1]
+    alone += [group[0] for group in groups if len(group) == 1]
     return alone, [group for group in groups if len(group) > 1]
 
 

@@ -25,9 +25,7 @@ NAMED = 5
 def batch(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            help="Files, folders of them, patterns of names such as 'scans/*.npy', or sample:fashion-0..199."
-        ),
+        typer.Argument(help="Files, folders of them, names with * as 'scans/*.npy', or sample:fashion-0..199."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for results and summary; seen by all workers.")
