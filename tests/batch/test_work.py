@@ -12,6 +12,7 @@ from napari_dipr.errors import FileError
 from napari_dipr.io.read import read
 from napari_dipr.io.record import read_record
 from napari_dipr.preparation.steps import Preparation
+from napari_dipr.reconstruct import Request
 
 
 def objects(job, patterns):
@@ -163,3 +164,31 @@ def test_files_are_found_from_any_folder(make_job, scans, tmp_path, monkeypatch)
     assert job.finished(pattern) == row
     np.save(tmp_path / "mask.npy", np.ones((*shape, 1)))
     assert replace(job).finished(pattern) is None
+
+
+def test_an_outcome_that_cannot_be_does_not_end_the_neighbours(make_job, scans, monkeypatch):
+    patterns, honest = scans(3), work.outcome
+
+    def failing(request, measurement, *args, **told):
+        if measurement.name == "scan1":
+            raise FileError("No crystal.")
+        return honest(request, measurement, *args, **told)
+
+    monkeypatch.setattr(work, "outcome", failing)
+    rows = solve_patterns(make_job(), patterns)
+    assert [row.get("error") for row in rows] == [None, "No crystal.", None]
+
+
+def test_what_is_alone_of_its_shape_is_asked_for_once(make_job, scans, monkeypatch):
+    patterns = scans(3)
+    np.save(patterns[2].input, np.load(patterns[2].input)[1:-1, 1:-1])
+    calls, honest = [], Request.asked
+
+    def counted(self, measurement, device):
+        calls.append(measurement.name)
+        return honest(self, measurement, device)
+
+    monkeypatch.setattr(Request, "asked", counted)
+    rows = solve_patterns(make_job(), patterns)
+    assert [row["state"] for row in rows] == ["done"] * 3
+    assert sorted(calls) == ["scan0", "scan1", "scan2"]
