@@ -300,6 +300,77 @@ def verdict(
 
 
 @app.command()
+def resolution(
+    objects: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 3,
+    photons: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="In each pattern.", show_default="1e4,1e5,1e6,1e7")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=2, help="Of each ensemble.")] = 20,
+    keep: Annotated[int, typer.Option(min=2, help="How many of the best are averaged at most.")] = 5,
+    side: Annotated[int, typer.Option(min=24, max=128, help="Of the crystals' scans, pixels.")] = 40,
+    json_file: JsonFile = None,
+    figure: Curves = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of objects, noise and starts.")] = 0,
+) -> None:
+    """Compare the resolutions that PRTF and FSC claim with the true ones, on simulated crystals and flat objects."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import resolution as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file, figure)
+    try:
+        counts = benchmark.PHOTONS if photons is None else [float(text) for text in _listed(photons)]
+    except ValueError:
+        raise DiprError(f"{photons!r} are not numbers of photons. Give numbers with commas, such as 1e5,1e6.") from None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=objects * len(counts) * len(benchmark.KINDS))
+        result = benchmark.resolution(
+            objects,
+            counts,
+            starts=starts,
+            keep=keep,
+            seed=seed,
+            side=side,
+            progress=lambda name, done: bar.update(task, description=name, completed=done),
+        )
+    tables.show_resolution(result)
+    if json_file is not None:
+        write_json(json_file, result)
+    if figure is not None:
+        benchmark.draw(result, figure)
+
+
+@app.command()
+def guided(
+    objects: Annotated[int, typer.Option(min=1, help="Of each set.")] = 24,
+    side: Annotated[int, typer.Option(min=32, max=512, help="Of the patterns, pixels.")] = 64,
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of objects, noise and starts.")] = 0,
+) -> None:
+    """Compare guided generations with independent starts of as many iterations in all, on hard simulated objects."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from napari_dipr.benchmarks import guided as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=objects * len(benchmark.SETS))
+        result = benchmark.compare(
+            objects,
+            seed=seed,
+            side=side,
+            progress=lambda name, done: bar.update(task, description=name, completed=done),
+        )
+    tables.show_guided(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+@app.command()
 def generality(
     objects: Annotated[int, typer.Option("--images", min=1, help="How many objects of each kind and size.")] = 24,
     model: Annotated[str, typer.Option(help="A model for simulated pictures.")] = "unrolled-objects-2d",
