@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_dipr.benchmarks.cli import app
-from napari_dipr.benchmarks.resolution import CLAIMS, KINDS, bias, halves, to_truth
+from napari_dipr.benchmarks.resolution import CLAIMS, KINDS, bias, halves, to_truth, with_true_phases
 from napari_dipr.measurement import diffracted
 
 
@@ -82,6 +82,18 @@ def test_claims_of_starts_are_held_against_the_truth(tmp_path):
         assert curves["true_prtf"].mean() < curves["prtf"].mean()
         below = curves["prtf_all"] < 1
         assert (curves["prtf_less_chance"] < curves["prtf_all"])[below].all()
+
+
+def test_a_support_in_common_makes_halves_agree_beyond_what_is_true():
+    rng = np.random.default_rng(2)
+    x = np.zeros((64, 64), complex)
+    x[22:42, 22:42] = rng.uniform(0.5, 1, (20, 20)) * np.exp(1j * rng.uniform(0, 1, (20, 20)))
+    measurement, truth = diffracted(x, "square", photons=3e3)
+    found = with_true_phases(measurement, truth, np.eye(2), 0)
+    assert found["cut"] > found["whole"] + 0.1
+    # Without noise to speak of there is nothing to be wrong in.
+    clear = with_true_phases(*diffracted(x, "square", photons=1e12), np.eye(2), 0)
+    assert max(map(abs, clear.values())) < 1e-3
 
 
 def test_photons_that_are_no_numbers_are_refused():

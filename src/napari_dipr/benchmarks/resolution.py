@@ -34,7 +34,7 @@ from napari_dipr.ensembles.ensemble import Ensemble, ensemble
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement, diffracted
-from napari_dipr.physics.fourier import forward
+from napari_dipr.physics.fourier import backward, forward
 from napari_dipr.physics.fsc import HALF, shell_correlation
 from napari_dipr.physics.orthogonal import finest
 from napari_dipr.physics.prtf import LEVEL
@@ -99,8 +99,8 @@ def resolution(
     dict
         Plain JSON: what was asked for; ``cases``, each with its ``curves`` by shell, and in nm (None where a curve
         never falls below its level, to the array's ``edge``) what is ``claimed``, what is ``true`` at ``C = .5`` and
-        where the relative error passes ½ (``error``), and the claims' ``counterparts``; and ``bias`` of each kind and
-        claim, see :func:`bias`.
+        where the relative error passes ½ (``error``), and the claims' ``counterparts``; ``true_phases`` as
+        :func:`with_true_phases` finds them; and ``bias`` of each kind and claim, see :func:`bias`.
     """
     cases: list[dict[str, Any]] = []
     for kind in KINDS:
@@ -113,6 +113,7 @@ def resolution(
                 curves, figures = compare(
                     measurement, truth, basis, support, starts=starts, keep=keep, seed=seed + number
                 )
+                figures["true_phases"] = with_true_phases(measurement, truth, basis, seed + number)
                 cases.append({"kind": kind, "number": number, "photons": count, "curves": curves, **figures})
     asked = {"seed": seed, "starts": starts, "keep": keep, "side": side, "photons": list(photons), "recipe": RECIPE}
     return asked | {"cases": cases, "bias": {kind: bias([c for c in cases if c["kind"] == kind]) for kind in KINDS}}
@@ -200,6 +201,24 @@ def halves(measurement: Measurement, seed: int) -> tuple[Measurement, Measuremen
     first = np.random.default_rng([seed, 7]).binomial(counts, 0.5)
     one, two = (replace(measurement, intensities=part.astype(np.float32)) for part in (first, counts - first))
     return one, two
+
+
+def with_true_phases(measurement: Measurement, truth: NDArray[Any], basis: Array, seed: int) -> dict[str, float]:
+    """Return how much too high the correlation is that split counts foretell, with nothing wrong but the moduli.
+
+    No solver has a part in it: moduli from the counts, the truth's phases. Averaged over the shells, ``whole`` of the
+    objects as they come, and ``cut`` of those cut to the true support, as a solver's are.
+    """
+    t = torch.from_numpy(truth).to(torch.complex128)
+    phases = torch.sgn(forward(t[None]))
+    patterns = (measurement, *halves(measurement, seed))
+    objects = [backward(torch.from_numpy(m.cornered_amplitudes()) * phases)[0] for m in patterns]
+    found = {}
+    for name, window in (("whole", torch.ones_like(t.real)), ("cut", (t != 0).to(t.real.dtype))):
+        x, one, two = (y * window for y in objects)
+        true, split = (shell_correlation(a, b, basis).value for a, b in ((x, t), (one, two)))
+        found[name] = float((to_truth(split) - true).mean())
+    return found
 
 
 def bias(cases: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
