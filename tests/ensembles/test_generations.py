@@ -9,6 +9,7 @@ from napari_dipr.ensembles.ensemble import Finished, combine
 from napari_dipr.ensembles.generations import bred, children, evolve, guided
 from napari_dipr.ensembles.ranking import Row
 from napari_dipr.ensembles.starts import Starts
+from napari_dipr.ensembles.verdict import verdict
 from napari_dipr.errors import SolverError
 from napari_dipr.physics.registration import register
 from napari_dipr.physics.symmetry import nmse, twin
@@ -141,13 +142,14 @@ def test_guided_starts_have_no_transfer_function_and_say_why(simulated):
     recipe = Recipe.parse("hio*150 + er*50; no shrinkwrap")
     found = guided(problem, recipe, Starts(support), 3, 2, progress=lambda at: told.append(at.generation))
     assert found.consensus.prtf is None
-    assert "bred" in found.no_prtf
+    assert "no PRTF" in found.dependence
+    assert found.dependence in verdict(found).words
     assert found.keeping([True] * 3).consensus.prtf is None
     assert float(nmse(found.consensus.mean[None], truth[None])[0]) < 0.01
     assert set(told) == {1, 2}
     alone = guided(problem, SHORT, Starts(support), 3, 1)
     assert alone.consensus.prtf is not None
-    assert alone.no_prtf is None
+    assert alone.dependence is None
 
 
 def test_real_objects_breed_too(simulated):

@@ -98,13 +98,11 @@ class Ensemble:
         return tuple(i for i in self.order if self.kept[i])
 
     @property
-    def no_prtf(self) -> str | None:
-        """Why there is no transfer function, in words; None where there is one."""
+    def dependence(self) -> str | None:
+        """Why there is no transfer function and what agreement is worth, in words; None of independent starts."""
         if self.independent:
             return None
-        return (
-            "No PRTF: the starts were begun near one object or bred with one of them, and agree whatever the data say."
-        )
+        return "begun near one object or bred with one of them, starts agree whatever the data say: there is no PRTF"
 
     def keeping(self, kept: Sequence[bool]) -> "Ensemble":
         """Return the ensemble with other starts kept, as a person chose them; nothing is run or aligned to the best.

@@ -161,11 +161,10 @@ def children(
         return Given(bred_objects, supports[best].expand(supports.shape), seed)
     inside = []
     for i, (x, support) in enumerate(zip(bred_objects, supports, strict=True)):
-        both = (support | supports[best])[None].to(problem.device)
-        own = supports[best][None] if i == best else None
-        if own is None:
-            own = recipe.shrinkwrap.update(problem, start_from(problem, x[None], both), both, 1.0)
-        inside.append(own[0].cpu())
+        if i != best:
+            both = (support | supports[best])[None].to(problem.device)
+            support = recipe.shrinkwrap.update(problem, start_from(problem, x[None], both), both, 1.0)[0].cpu()
+        inside.append(support)
     return Given(bred_objects, torch.stack(inside), seed)
 
 
