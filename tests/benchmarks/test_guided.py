@@ -1,5 +1,7 @@
 import json
+import math
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -28,6 +30,10 @@ def test_ways_are_compared_on_the_same_objects_and_the_command_prints_it(tmp_pat
         assert guided["ratio"] == pytest.approx(guided["errors"][0] / alone["errors"][0])
         assert guided["better"] + guided["worse"] == (abs(guided["ratio"] - 1) > 0.05)
         assert 0 < guided["best_median"] < 1
+    for row in found["overall"]:
+        ratios = [r["ratio"] for r in found["rows"] if r["way"] == row["way"]]
+        assert row["ratio"] == pytest.approx(math.exp(np.log(ratios).mean()))
+        assert row["better"] == sum(r["better"] for r in found["rows"] if r["way"] == row["way"])
     file = tmp_path / "guided.json"
     said = CliRunner().invoke(app, ["guided", "--objects", "1", "--side", "32", "--seed", "3", "--json", str(file)])
     assert said.exit_code == 0, said.output

@@ -270,7 +270,7 @@ def show_guided(result: dict[str, Any]) -> None:
             "kept, medians; solved: best below .01; free: the best's criterion; ratio: of the errors to the first "
             "row's, geometric mean; ± objects whose best is better or worse by more than 5 %.",
             ("starts",),
-            ("best", "mean", "solved", "free", "ratio", "mean", "+", "−", "s"),
+            ("best", "mean", "solved", "free", "ratio", "mean", "±", "s"),
         )
         for row in rows:
             table.add_row(
@@ -281,11 +281,20 @@ def show_guided(result: dict[str, Any]) -> None:
                 f"{row['criterion']:.2f}",
                 f"{row['ratio']:.2f}",
                 f"{row['mean_ratio']:.2f}",
-                str(row["better"]),
-                str(row["worse"]),
+                f"{row['better']}/{row['worse']}",
                 f"{row['seconds']:.0f}",
             )
         Console().print(table)
+    table = _table(
+        "All objects: errors over those of the first row, geometric mean ± standard error",
+        "better, worse: objects whose best is so by more than 5 %.",
+        ("starts",),
+        ("best", "mean of those kept", "better", "worse"),
+    )
+    for row in result["overall"]:
+        ratios = (f"{row[name]:.2f} ± {row[name + '_error']:.2f}" for name in ("ratio", "mean_ratio"))
+        table.add_row(row["way"], *ratios, str(row["better"]), str(row["worse"]))
+    Console().print(table)
 
 
 def show_resolution(result: dict[str, Any]) -> None:
