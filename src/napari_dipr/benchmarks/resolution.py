@@ -175,15 +175,20 @@ def compare(
     for name in ("fsc", "split"):
         levels[name] = (name, HALF, "true", to_truth(HALF))
         levels[f"{name}_half_bit"] = (name, fsc.half_bit, "true", to_truth(fsc.half_bit))
+
+    def below(curve: Array, level: Any) -> float | None:
+        # From the first shell on: a resolution of the second's, not an infinite one.
+        found = half_period(first_below(q, curve, level))
+        return None if found is None else min(found, 1 / (2 * float(q[1])))
+
     return {name: curve.tolist() for name, curve in curves.items()}, {
         "nmse": 1 - register(kept, torch.from_numpy(truth)).correlation ** 2,
         "kept": sum(found.kept),
         "edge": half_period(float(q[-1])),
-        "coarsest": half_period(float(q[1])),
-        "claimed": {c: half_period(first_below(q, curves[curve], level)) for c, (curve, level, _, _) in levels.items()},
-        "true": half_period(first_below(q, curves["true"], TRUE)),
-        "error": half_period(first_below(q, -curves["error"], -AS_WRONG)),
-        "counterparts": {c: half_period(first_below(q, curves[t], level)) for c, (_, _, t, level) in levels.items()},
+        "claimed": {claim: below(curves[curve], level) for claim, (curve, level, _, _) in levels.items()},
+        "true": below(curves["true"], TRUE),
+        "error": below(-curves["error"], -AS_WRONG),
+        "counterparts": {claim: below(curves[curve], level) for claim, (_, _, curve, level) in levels.items()},
     }
 
 
@@ -224,8 +229,7 @@ def with_true_phases(measurement: Measurement, truth: NDArray[Any], basis: Array
 def bias(cases: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return how far claims are from the truth: claimed over true resolution, below 1 where too much is claimed.
 
-    A curve that never falls below its level has the array's edge for its resolution, one that is below it from the
-    first shell on the second shell's.
+    A curve that never falls below its level has the array's edge for its resolution.
 
     Returns
     -------
@@ -338,8 +342,7 @@ def _true_prtf(found: Ensemble, x: Tensor, truth: NDArray[Any], basis: Array) ->
 
 def _ratios(cases: Sequence[dict[str, Any]], pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, Any]:
     bounded = [
-        [case["edge"] if value is None else min(value, case["coarsest"]) for value in pair]
-        for case, pair in zip(cases, pairs, strict=True)
+        [case["edge"] if value is None else value for value in pair] for case, pair in zip(cases, pairs, strict=True)
     ]
     logs = np.log([claimed / true for claimed, true in bounded])
     ends = [sum(value is None for value in pair) for pair in pairs]
