@@ -270,6 +270,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         ax.plot(q, curves["true_prtf_all"], "C2--", lw=1, label="that against the truth")
         for level in (TRUE, LEVEL):
             ax.axhline(level, color="grey", lw=0.5, ls=":")
+        ax.locator_params("x", nbins=4)
         ax.set_title(f"{case['kind']}, {case['photons']:.0e} photons", fontsize=8)
     for ax in grid[-1]:
         ax.set_xlabel("frequency / nm⁻¹")
