@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from napari_dipr.benchmarks.cli import app
 from napari_dipr.benchmarks.resolution import CLAIMS, KINDS, bias, halves, to_truth, with_true_phases
-from napari_dipr.measurement import diffracted
+from napari_dipr.experiment import Experiment
 
 
 def case(claimed, true, curves=None, edge=10.0):
@@ -36,8 +36,8 @@ def test_counts_are_dealt_out_to_independent_halves():
     x = np.zeros((64, 64))
     x[24:40, 24:40] = np.random.default_rng(0).random((16, 16))
     # Where the mean is the same, the two halves of it are not correlated: those of one Poisson number are independent.
-    flat, _ = diffracted(np.eye(1, 64 * 64).reshape(64, 64), "one point", photons=64 * 64 * 9.0)
-    for measurement in (flat, diffracted(x, "noise", photons=1e5)[0]):
+    flat, _ = Experiment.of(photons=64 * 64 * 9.0).expose(np.eye(1, 64 * 64).reshape(64, 64), "one point")
+    for measurement in (flat, Experiment.of(photons=1e5).expose(x, "noise")[0]):
         one, two = halves(measurement, 3)
         np.testing.assert_array_equal(one.intensities + two.intensities, measurement.intensities)
         assert one.intensities.min() >= 0
@@ -87,11 +87,11 @@ def test_a_support_in_common_makes_halves_agree_beyond_what_is_true():
     rng = np.random.default_rng(2)
     x = np.zeros((64, 64), complex)
     x[22:42, 22:42] = rng.uniform(0.5, 1, (20, 20)) * np.exp(1j * rng.uniform(0, 1, (20, 20)))
-    measurement, truth = diffracted(x, "square", photons=3e3)
+    measurement, truth = Experiment.of(photons=3e3).expose(x, "square")
     found = with_true_phases(measurement, truth, np.eye(2), 0)
     assert found["cut"] > found["whole"] + 0.1
     # Without noise to speak of there is nothing to be wrong in.
-    clear = with_true_phases(*diffracted(x, "square", photons=1e12), np.eye(2), 0)
+    clear = with_true_phases(*Experiment.of(photons=1e12).expose(x, "square"), np.eye(2), 0)
     assert max(map(abs, clear.values())) < 1e-3
 
 

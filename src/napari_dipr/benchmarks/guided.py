@@ -21,7 +21,7 @@ from napari_dipr.benchmarks.verdict import blot
 from napari_dipr.ensembles.ensemble import Ensemble
 from napari_dipr.ensembles.generations import Breed, guided
 from napari_dipr.ensembles.starts import Starts
-from napari_dipr.measurement import diffracted
+from napari_dipr.experiment import Experiment
 from napari_dipr.physics.registration import register
 from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.recipe import Recipe
@@ -132,7 +132,8 @@ def compare(
         for k in range(objects):
             progress(name, number * objects + k)
             rng = np.random.default_rng([seed, number, k])
-            measurement, truth = diffracted(make(rng, side), "simulated to compare ensembles", photons=PHOTONS, seed=k)
+            experiment = Experiment.of(photons=PHOTONS, seed=k)
+            measurement, truth = experiment.expose(make(rng, side), "simulated to compare ensembles")
             problem, known = Problem.of(measurement, free=FREE), torch.from_numpy(truth)
             support = known != 0 if given else None
             for way, how in WAYS.items():

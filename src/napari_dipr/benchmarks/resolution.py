@@ -32,8 +32,9 @@ from napari_dipr.benchmarks.verdict import blot
 from napari_dipr.ensembles.consensus import whole_pattern
 from napari_dipr.ensembles.ensemble import Ensemble, ensemble
 from napari_dipr.ensembles.starts import Starts
+from napari_dipr.experiment import Experiment
 from napari_dipr.geometry import Geometry
-from napari_dipr.measurement import Measurement, diffracted
+from napari_dipr.measurement import Measurement
 from napari_dipr.physics.fourier import backward, forward
 from napari_dipr.physics.fsc import HALF, shell_correlation
 from napari_dipr.physics.orthogonal import finest
@@ -291,7 +292,8 @@ def _flat(rng: np.random.Generator, side: int, photons: float) -> tuple[Measurem
     """Make a flat object, the same for every number of photons: its measurement, truth, and pixel in nm."""
     n = 2 * round(side * 1.25)
     x, noise = blot(rng, n, n * 0.36), int(rng.integers(1 << 30))
-    return *diffracted(x, "simulated to judge resolutions", photons=photons, seed=noise), PIXEL * np.eye(2)
+    exposed = Experiment.of(photons=photons, seed=noise).expose(x, "simulated to judge resolutions")
+    return *exposed, PIXEL * np.eye(2)
 
 
 def _crystal(rng: np.random.Generator, side: int, photons: float) -> tuple[Measurement, NDArray[Any], Array]:
