@@ -111,3 +111,12 @@ def test_starts_near_a_networks_object_have_no_transfer_function():
     told = found.record().provenance
     assert "disturbed by 0.1" in told["start"]["object"]
     assert told["start"]["model"]["name"] == "unrolled-fashion"
+
+
+def test_guided_generations_are_told_and_have_no_transfer_function(known):
+    found = gather(request(recipe="hio*30 + er*10; shrinkwrap(threshold=0.1)"), known[0], 3, generations=2)
+    assert not found.ensemble.independent
+    assert found.figures()["generations"] == 2
+    assert found.figures()["prtf"] is None
+    assert {row["iterations"] for row in found.figures()["starts"]} == {80}
+    assert found.record().provenance["start"]["object"].endswith("after 2 guided generations")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
+from napari_dipr.ensembles.generations import guided
 from napari_dipr.ensembles.ranking import figures_of
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import Verdict, verdict
@@ -38,6 +39,8 @@ class Gathered:
         What was solved, and from where.
     request, measurement
         As it was asked for, and of what.
+    generations
+        How many, of which these starts are the last one.
     """
 
     ensemble: Ensemble
@@ -46,6 +49,7 @@ class Gathered:
     starts: Starts
     request: Request
     measurement: Measurement = field(repr=False)
+    generations: int = 1
 
     @property
     def support(self) -> NDArray[np.bool_]:
@@ -66,6 +70,7 @@ class Gathered:
         return {
             "starts": [{**asdict(row), "rank": rank[i], "kept": e.kept[i]} for i, row in enumerate(e.rows)],
             "from": str(self.starts),
+            "generations": self.generations,
             "criterion": {"by": e.criterion.words, "warning": e.criterion.warning},
             "kept": [e.rows[i].number for i in e.members],
             "mean": {**figures_of(self.errors()), "support_voxels": int(self.support.sum())},
@@ -94,11 +99,12 @@ class Gathered:
     def record(self, **more: Any) -> Record:
         """Return the mean as a result, its variance as a field; ``more`` is told in the provenance."""
         common, kept = self.ensemble.consensus, len(self.ensemble.members)
+        after = f", after {self.generations} guided generations" if self.generations > 1 else ""
         figures = self.figures()
         told = provenance(
             self.measurement,
             self.asked.recipe,
-            start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}",
+            start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}{after}",
             seed=self.starts.seed,
             ensemble=figures,
             **{**self.request.told(self.asked), "errors": figures["mean"]},
@@ -121,6 +127,7 @@ def gather(
     *,
     keep: int | None = None,
     perturb: float | None = None,
+    generations: int = 1,
     progress: Callable[[Progress], bool | None] | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Gathered:
@@ -137,6 +144,8 @@ def gather(
     perturb
         None begins each with phases at random in the first support: they are independent. Else each begins near the
         network's object, disturbed by so much of its amplitude.
+    generations
+        Of starts that the best one guides, see :mod:`~napari_dipr.ensembles.generations`; 1: each for itself.
     progress
         Told where it is; where it returns True, what is done is judged.
     say
@@ -158,9 +167,12 @@ def gather(
         asked = request.asked(measurement, device)
         first = None if perturb is None else asked.object
         starts = Starts(asked.support, first, 0.0 if perturb is None else perturb, request.seed)
-        basis = measurement.voxel_basis
-        found = ensemble(asked.problem, asked.recipe, starts, count, most=keep, basis=basis, progress=progress)
-        return Gathered(found, verdict(found, measurement), asked, starts, request, measurement)
+        options: Any = {"most": keep, "basis": measurement.voxel_basis, "progress": progress}
+        if generations > 1:
+            found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
+        else:
+            found = ensemble(asked.problem, asked.recipe, starts, count, **options)
+        return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 
     return with_enough_memory(request.device, on, say)
 

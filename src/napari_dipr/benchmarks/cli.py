@@ -1,6 +1,7 @@
 """``napari-dipr benchmark``: the benchmarks as commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,21 @@ def _listed(names: str) -> list[str]:
     if not listed:
         raise DiprError(f"{names!r} names nothing. Give names with commas between them.")
     return listed
+
+
+@contextmanager
+def _bar(total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Show how far a benchmark is: told what comes next, how many parts are done, and of how many where that is new."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def tell(what: str, done: int, total: int | None = total) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
 
 
 @app.command()
@@ -104,21 +120,17 @@ def robustness(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts and of the noise.")] = 0,
 ) -> None:
     """Run rows of Table 1 on patterns of few photons, and on such without their centre."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import robustness as benchmark
     from napari_dipr.io.write import write_json
 
     _writable(json_file, figure)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+    with _bar() as tell:
         result = benchmark.robustness(
             images,
             benchmark.ROWS if methods is None else _listed(methods),
             device=device,
             seed=seed,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            progress=tell,
         )
     tables.show_robustness(result)
     if json_file is not None:
@@ -227,22 +239,18 @@ def recipes(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
 ) -> None:
     """Compare recipes on simulated crystals and FashionMNIST images, from the autocorrelation's support."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import recipes as benchmark
     from napari_dipr.io.write import write_json
 
     _writable(json_file)
     chosen = texts or benchmark.RECIPES
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(chosen) * len(benchmark.SETS))
+    with _bar(len(chosen) * len(benchmark.SETS)) as tell:
         at = iter(range(len(chosen) * len(benchmark.SETS)))
         result = benchmark.compare(
             chosen,
             device=device,
             seed=seed,
-            progress=lambda name, text: bar.update(task, description=f"{name}: {text}", completed=next(at)),
+            progress=lambda name, text: tell(f"{name}: {text}", next(at)),
         )
     tables.show_recipes(result)
     if json_file is not None:
@@ -256,20 +264,12 @@ def bragg(
     starts: Annotated[int, typer.Option(min=1, help="Of which the one of the least χ² is taken.")] = 3,
 ) -> None:
     """Reconstruct a strained crystal from simulated rocking scans of two beamlines, and compare it with the truth."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import bragg as benchmark
     from napari_dipr.io.write import write_json
 
     _writable(json_file)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(benchmark.SCANS) * len(benchmark.CASES))
-        result = benchmark.table(
-            (side,) * 3,
-            starts=starts,
-            progress=lambda name, done: bar.update(task, description=name, completed=done),
-        )
+    with _bar(len(benchmark.SCANS) * len(benchmark.CASES)) as tell:
+        result = benchmark.table((side,) * 3, starts=starts, progress=tell)
     tables.show_bragg(result)
     if json_file is not None:
         write_json(json_file, result)
@@ -282,19 +282,63 @@ def verdict(
     seed: Annotated[int, typer.Option(min=0, help="Of the cases; thresholds were chosen on those of 0 to 7.")] = 11,
 ) -> None:
     """Judge simulated ensembles whose class is known, and count how often the verdict is right."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import verdict as benchmark
     from napari_dipr.io.write import write_json
 
     _writable(json_file)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=each * len(benchmark.KINDS))
-        result = benchmark.verdicts(
-            each, seed, progress=lambda kind, done: bar.update(task, description=kind, completed=done)
-        )
+    with _bar(each * len(benchmark.KINDS)) as tell:
+        result = benchmark.verdicts(each, seed, progress=tell)
     tables.show_verdicts(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+@app.command()
+def resolution(
+    objects: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 3,
+    photons: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="In each pattern.", show_default="1e4,1e5,1e6,1e7")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=2, help="Of each ensemble.")] = 20,
+    keep: Annotated[int, typer.Option(min=2, help="How many of the best are averaged at most.")] = 5,
+    side: Annotated[int, typer.Option(min=24, max=128, help="Of the crystals' scans, pixels.")] = 40,
+    json_file: JsonFile = None,
+    figure: Curves = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of objects, noise and starts.")] = 0,
+) -> None:
+    """Compare the resolutions that PRTF and FSC claim with the true ones, on simulated crystals and flat objects."""
+    from napari_dipr.benchmarks import resolution as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file, figure)
+    try:
+        counts = benchmark.PHOTONS if photons is None else [float(text) for text in _listed(photons)]
+    except ValueError:
+        raise DiprError(f"{photons!r} are not numbers of photons. Give numbers with commas, such as 1e5,1e6.") from None
+    with _bar(objects * len(counts) * len(benchmark.KINDS)) as tell:
+        result = benchmark.resolution(objects, counts, starts=starts, keep=keep, seed=seed, side=side, progress=tell)
+    tables.show_resolution(result)
+    if json_file is not None:
+        write_json(json_file, result)
+    if figure is not None:
+        benchmark.draw(result, figure)
+
+
+@app.command()
+def guided(
+    objects: Annotated[int, typer.Option(min=1, help="Of each set.")] = 24,
+    side: Annotated[int, typer.Option(min=32, max=512, help="Of the patterns, pixels.")] = 64,
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of objects, noise and starts.")] = 0,
+) -> None:
+    """Compare guided generations with independent starts of as many iterations in all, on hard simulated objects."""
+    from napari_dipr.benchmarks import guided as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    with _bar(objects * len(benchmark.SETS)) as tell:
+        result = benchmark.compare(objects, seed=seed, side=side, progress=tell)
+    tables.show_guided(result)
     if json_file is not None:
         write_json(json_file, result)
 
@@ -308,23 +352,14 @@ def generality(
     device: Device = "auto",
 ) -> None:
     """Test a model on objects of other kinds, patterns of any size, few photons and missing centres."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import generality as benchmark
     from napari_dipr.io.write import write_json
 
     require("Drawing letters", "matplotlib", "bench")
     require("Reading the vesicle", "mrcfile", "bench")
     _writable(json_file, figure)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        result = benchmark.generality(
-            objects,
-            model,
-            device=device,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
+    with _bar() as tell:
+        result = benchmark.generality(objects, model, device=device, progress=tell)
     tables.show_generality(result)
     if json_file is not None:
         write_json(json_file, result)

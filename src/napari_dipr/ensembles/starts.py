@@ -68,6 +68,27 @@ class Starts:
         return f"one object disturbed by {self.amount:g} of its amplitude, seed {self.seed}"
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Starts from objects of their own, each in its support: as :class:`Starts`, but not independent.
+
+    Attributes
+    ----------
+    objects, supports
+        ``[n, *grid]``, the object of start k and its support.
+    seed
+        Of the starts that they come from.
+    """
+
+    objects: Tensor = field(repr=False)
+    supports: Tensor = field(repr=False)
+    seed: int = 0
+
+    def start(self, problem: Problem, number: int) -> State:
+        """Return start ``number``, see :meth:`Starts.start`."""
+        return start_from(problem, self.objects[number][None], as_support(self.supports[number], problem))
+
+
 def seed_of(seed: int, number: int) -> int:
     """Return the seed of start ``number``, far from those of the next seeds' first starts."""
     return seed + APART * number
