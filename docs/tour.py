@@ -105,7 +105,7 @@ def crystal() -> None:
         wait_for(lambda: not session.busy, "the sections")
         form.work_out_button.click()
         wait_for(lambda: session.crystal.lattice is not None and not session.busy, "the crystal")
-        show(workflow, 4)
+        show(workflow, 5)
         workflow.runs.crystal_section.expand(animate=False)
         viewer.reset_view()
         workflow.scroll.ensureWidgetVisible(form.words)
@@ -161,7 +161,7 @@ def run() -> None:
         refine.start.value = "random"
         refine.bar.start.click()
         is_over(workflow, 3)
-        show(workflow, 4)
+        show(workflow, 5)
         workflow.runs.other.value = session.history.results[1]
         workflow.runs.compare_button.click()
         wait_for(lambda: bool(workflow.runs.words.text()), "the comparison")

@@ -143,6 +143,16 @@ class Measurement:
         return None if self.geometry is None else self.geometry.voxel_size(self.grid)
 
     @property
+    def basis(self) -> NDArray[np.float64] | None:
+        """The edges of the object's voxel as columns ``[d, d]``, nm: what resolutions in nm are told by.
+
+        None where the geometry does not tell.
+        """
+        if self.geometry is not None and self.is_rocking_scan:
+            return self.geometry.basis(self.grid)
+        return None if self.voxel_size is None else np.diag(self.voxel_size)
+
+    @property
     def is_rocking_scan(self) -> bool:
         """Whether it is a volume of which the geometry tells how it was rocked through."""
         return len(self.grid) == 3 and self.geometry is not None and self.geometry.scan is not None

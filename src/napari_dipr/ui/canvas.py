@@ -5,7 +5,7 @@ by side instead, each under a caption::
 
     measurement   first guess, or what is compared   difference   of calculated and measured amplitude
     amplitude     phase                              colours      of the object, streaming
-    sections      unwrapped                           of a volume's amplitude: z–x and z–y; the phase
+    sections      variance                unwrapped   of a volume's amplitude: z–x and z–y; of many starts; the phase
     crystal       displacement  strain                on cubic voxels, where the geometry of a scan is known
 
 The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. The third
@@ -38,7 +38,8 @@ CELLS = {
     "phase": (1, 1),
     "colours": (1, 2),
     "sections": (2, 0),
-    "unwrapped": (2, 1),
+    "variance": (2, 1),
+    "unwrapped": (2, 2),
     "crystal": (3, 0),
     "displacement": (3, 1),
     "strain": (3, 2),

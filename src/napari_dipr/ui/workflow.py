@@ -12,13 +12,14 @@ from napari_dipr.ui.measurement_panel import MeasurementPanel
 from napari_dipr.ui.refine_panel import RefinePanel
 from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.starts_panel import StartsPanel
 from napari_dipr.ui.support_panel import SupportPanel
 
-TITLES = ("Measurement", "Support", "Refine", "Runs", "Export")
+TITLES = ("Measurement", "Support", "Refine", "Starts", "Runs", "Export")
 
 
 class Workflow(QWidget):
-    """*Phase retrieval*: Measurement, Support, Refine, Runs, Export, top to bottom.
+    """*Phase retrieval*: Measurement, Support, Refine, Starts, Runs, Export, top to bottom.
 
     The step that is next is open; the others say in their title what they hold.
     """
@@ -29,6 +30,7 @@ class Workflow(QWidget):
         self.measurement = MeasurementPanel(viewer)
         self.support = SupportPanel(viewer)
         self.refine = RefinePanel(viewer, with_bar=False)
+        self.starts = StartsPanel(viewer)
         self.runs = RunsPanel(viewer)
         self.export = ExportPanel(viewer)
         self.sections: list[QCollapsible] = []
@@ -64,6 +66,7 @@ class Workflow(QWidget):
             session.support_changed,
             session.refinement.changed,
             session.history.changed,
+            session.starts.changed,
             session.exported,
             self.measurement.source.changed,
         ):
@@ -79,7 +82,7 @@ class Workflow(QWidget):
     @property
     def panels(self) -> tuple[QWidget, ...]:
         """The panels, in their order."""
-        return (self.measurement, self.support, self.refine, self.runs, self.export)
+        return (self.measurement, self.support, self.refine, self.starts, self.runs, self.export)
 
     @property
     def hint(self) -> str:
@@ -107,7 +110,9 @@ class Workflow(QWidget):
         if step == self._step:
             return
         # The support stays at hand while the run goes: it can be edited all along.
-        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (2, 4)}[step]
+        mean = None if (outcome := self.session.starts.outcome) is None else outcome.mean
+        with_starts = run.snapshot is not None and run.snapshot is mean
+        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (3, 5) if with_starts else (2, 5)}[step]
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step
