@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_dipr.benchmarks.bragg import bragg
+from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement, simulate
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import open_window
@@ -207,6 +209,26 @@ def volume() -> None:
         photograph(viewer, "8-volume")
 
 
+def starts() -> None:
+    """Run many starts of a crystal that gave few photons, and average the better ones."""
+    rows, columns = np.indices((64, 64)) - 32
+    crystal = (abs(rows) + abs(columns) < 26) & (abs(rows) < 20) & (columns < 18)
+    x = crystal * (1 + 0.2 * np.cos(columns / 3)) * np.exp(1j * np.sin(rows / 8) * np.cos(columns / 9))
+    measurement, truth = simulate(x, oversampling=2, photons=1e5, name="few photons")
+    geometry = Geometry.parse("energy=8, distance=1.5, pixel=55")
+    with window() as (viewer, workflow):
+        session, panel = workflow.session, workflow.starts
+        session.use(replace(measurement, geometry=geometry), truth)
+        workflow.support.autocorrelation_button.click()
+        wait_for(lambda: session.support_layer is not None, "the support")
+        workflow.refine.algorithm.value, workflow.refine.free.value = "RAAR, then ER", True
+        panel.run_button.click()
+        wait_for(lambda: session.starts.course is None, "the starts")
+        show(workflow, 4)
+        workflow.scroll.ensureWidgetVisible(panel.plot)
+        photograph(viewer, "13-starts")
+
+
 def painting() -> None:
     """Make the animation: a support that is painted while the solver runs."""
     frames: list[Image.Image] = []
@@ -269,5 +291,5 @@ def run_of(workflow: Workflow) -> int:
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    for make in (mask, prepared, run, colours, volume, crystal, painting):
+    for make in (mask, prepared, run, colours, volume, crystal, starts, painting):
         make()

@@ -138,6 +138,8 @@ class ResolutionPlot(Curves):
         super().__init__()
         self.plot = self.add_plot()
         self.plot.setYRange(0, 1.05)
+        self.plot.getAxis("left").setTickSpacing(0.2, 0.2)
+        self.plot.getAxis("bottom").enableAutoSIPrefix(False)
         self.curves: dict[str, Any] = {}
         self.setFixedHeight(190)
 

@@ -204,7 +204,7 @@ class RefinePanel(QWidget):
         parts = [self.text.value if written else f"{self.algorithm.value}, {self.iterations.value} iterations"]
         boxes = (self.shrink_wrap, self.positive, self.coherence)
         parts += [box.text for box in boxes if box.value]
-        parts += [f"{FREE:.0%} free pixels" if self.free.value else "no free pixels", self.device.value]
+        parts += [f"{FREE * 100:g} % free pixels" if self.free.value else "no free pixels", self.device.value]
         return " · ".join(parts)
 
     def _restored(self, provenance: dict[str, Any]) -> None:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import Canvas
-from napari_dipr.ui.pictures import thumbnail
-from napari_dipr.ui.starts_outcome import Outcome
+from napari_dipr.ui.starts_outcome import Outcome, picture_of
 from napari_dipr.ui.worker import INTERVAL, Mailbox, Snapshot, load_torch, snapshot_of, with_extras
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def _tell(course: Course, progress: "Progress") -> None:
     outcome = course.outcome
     assert outcome is not None
     if new := progress.finished[len(outcome.finished) :]:
-        pictures = tuple(thumbnail(one.object.abs().numpy(), one.support.numpy()) for one in new)
+        pictures = tuple(picture_of(one.object, one.support) for one in new)
         course.outcome = replace(outcome, finished=progress.finished, pictures=(*outcome.pictures, *pictures))
         course.words = f"{len(progress.finished)} of {progress.count} done"
     course.progress = progress

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import Canvas
+from napari_dipr.ui.pictures import thumbnail
 from napari_dipr.ui.worker import Snapshot, pictures_of
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class Outcome:
     settings
         What all of them were run with, for the provenance.
     finished, pictures
-        Those that are done, in the order of their numbers, with a small grey picture of each; empty are those that an
-        ensemble has instead.
+        Those that are done, in the order of their numbers, and a small grey picture of each; an ensemble has the former
+        instead.
     ensemble, verdict, mean
         Of those averaged last; None before.
     """
@@ -94,7 +95,7 @@ class Outcome:
         from napari_dipr.ensembles.ensemble import combine
         from napari_dipr.ensembles.verdict import verdict
 
-        ensemble, judged = self.ensemble, self.verdict
+        ensemble, judged, pictures = self.ensemble, self.verdict, self.pictures
         if ensemble is None:
             say(f"laying {len(self.finished)} starts over each other")
             ensemble = combine(
@@ -104,6 +105,7 @@ class Outcome:
                 basis=self.measurement.basis,
                 independent=self.starts.independent,
             )
+            pictures = tuple(map(picture_of, ensemble.objects, ensemble.supports))  # as they lie now
         if kept is not None and tuple(kept) != ensemble.kept:
             say(f"averaging {sum(kept)} starts")
             ensemble = ensemble.keeping(kept)
@@ -111,7 +113,7 @@ class Outcome:
             say("judging them")
             judged = verdict(ensemble, self.measurement)
         mean = _mean(ensemble, self.truth)
-        return replace(self, finished=(), ensemble=ensemble, verdict=judged, mean=mean)
+        return replace(self, finished=(), pictures=pictures, ensemble=ensemble, verdict=judged, mean=mean)
 
     def start(self, place: int) -> Snapshot:
         """Return a start as an iterate to show, laid over the others where they are averaged."""
@@ -198,14 +200,19 @@ class Outcome:
             said.append(f"PRTF {_resolution(common.prtf, 'resolution', '1/e', self.unit)}.")
         else:
             said.append("No PRTF: the starts are not independent of each other.")
-        if common.fsc is not None:
-            said.append(
-                f"FSC of two halves {_resolution(common.fsc, 'resolution', '½', self.unit)}, "
-                f"{_resolution(common.fsc, 'half_bit_resolution', 'the half-bit curve', self.unit)}."
-            )
+        if (fsc := common.fsc) is not None:
+            words = _resolution(fsc, "half_bit_resolution", "the half-bit curve", self.unit)
+            if fsc.resolution != fsc.half_bit_resolution:
+                words += f", {_resolution(fsc, 'resolution', '½', self.unit)}"
+            said.append(f"FSC of two halves {words}.")
         if ensemble.criterion.warning:
             said.append(f"{ensemble.criterion.warning}.")
         return said
+
+
+def picture_of(x: "Tensor", support: "Tensor") -> NDArray[np.uint8]:
+    """Return a small grey picture of the amplitude of an object ``[*grid]``."""
+    return thumbnail(x.abs().numpy(), support.numpy())
 
 
 def number_of(row: "Row") -> int:

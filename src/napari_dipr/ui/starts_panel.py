@@ -142,13 +142,13 @@ class StartsPanel(QWidget):
         """Show how far they are, and what they came to."""
         course = self.starts.course
         outcome = self.starts.outcome if course is None or course.outcome is None else course.outcome
-        if course is None:
-            self.progress.setRange(0, FULL)
-            self.progress.setValue(0)
-        else:
+        self.progress.setVisible(course is not None)
+        if course is not None:
             self.progress.setRange(0, 0 if course.progress is None else FULL)
             self.progress.setValue(round(FULL * course.share))
-        self.state.setText(self._words(course, outcome))
+        words = self._words(course, outcome)
+        self.state.setText(words)
+        self.state.setVisible(bool(words))
         if outcome is not self._outcome or course is None:
             self._outcome = outcome
             self._fill(outcome, may_choose=course is None or (outcome is not None and outcome.ensemble is not None))
@@ -164,15 +164,19 @@ class StartsPanel(QWidget):
         return f"{words}: press Average." if done >= 2 else f"{words}: of fewer than two nothing can be said."
 
     def _fill(self, outcome: Any, may_choose: bool) -> None:
-        if outcome is None or not outcome.rows:
+        there = outcome is not None and bool(outcome.rows)
+        for widget in (self.table, self.average_button, self.mean_button, self.keep_button, self.words):
+            widget.setVisible(there)
+        if not there:
             self.table.fill((), (), (), "chi2")
         else:
             enough = may_choose and len(outcome.rows) >= 2
             kept = outcome.best(self.most.value) if outcome.ensemble is None else outcome.ensemble.kept
             self.table.fill(outcome.rows, outcome.pictures, kept if enough else (), outcome.criterion.name)
         common = None if outcome is None or outcome.ensemble is None else outcome.ensemble.consensus
-        self.words.setText("" if outcome is None else "".join(f"<p>{words}</p>" for words in outcome.sentences()))
-        self.plot.setVisible(common is not None and not (common.prtf is None and common.fsc is None))
+        sentences = [] if outcome is None else outcome.sentences()
+        self.words.setText("".join(f"<p style='margin: 0 0 4px 0'>{words}</p>" for words in sentences))
+        self.plot.setVisible(common is not None)
         if common is not None:
             self.plot.show_curves(common.prtf, common.fsc, outcome.unit)
 

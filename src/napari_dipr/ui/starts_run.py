@@ -217,7 +217,8 @@ class StartsRun:
                 canvas.viewer.layers.remove(layer)
         elif layer is None or self._pictured is not outcome.ensemble:
             self._pictured = outcome.ensemble
-            self.session.pictures.show_variance(outcome.variance, mean.support, f"variance, {outcome.title}")
+            caption = outcome.title.replace("mean", "variance", 1)
+            self.session.pictures.show_variance(outcome.variance, mean.support, caption)
 
     def _under_way(self, course: Course, job: Callable[[], Outcome | None], description: str) -> None:
         self.course = course

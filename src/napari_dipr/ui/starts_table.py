@@ -9,17 +9,23 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from superqt.utils import signals_blocked
 
 from napari_dipr.ui.forms import icon_of
-from napari_dipr.ui.pictures import SMALL
 
 # Heading, what it is of a row, how it is written, and what it says.
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("start", "number", "", "Its number; click to look at it"),
     ("χ²", "chi2", ".2e", "Σ(|F|−A)²/ΣA² on the pixels that were fitted"),
     ("free χ²", "free_chi2", ".2e", "The same on the pixels that were held back"),
-    ("free LLH", "free_likelihood", ".3g", "Poisson's deviance on the pixels that were held back, of each pixel"),
+    ("free LL", "free_likelihood", "#.3g", "Poisson's deviance on the pixels that were held back, of each pixel"),
     ("pixels", "support_pixels", "d", "Of the support"),
-    ("keep", "", "", "Whether it is averaged; press Average after a change"),
+    ("✓", "", "", "Whether it is averaged; press Average after a change"),
 )
+# Six columns are to fit; of a box that is not ticked the theme shows next to nothing.
+STYLE = (
+    "QTableView, QHeaderView::section { font-size: 11px; padding: 1px; }"
+    "QTableView::indicator:unchecked { border: 1px solid #7f8790; }"
+)
+# Pixels along a start's picture: a row is narrow.
+PICTURE = 34
 KEEP = len(COLUMNS) - 1
 NAMES = [name for _, name, _, _ in COLUMNS]
 
@@ -36,11 +42,16 @@ class StartsTable(QTableWidget):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setIconSize(QSize(SMALL, SMALL))
+        self.setIconSize(QSize(PICTURE, PICTURE))
         self.verticalHeader().hide()
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        for column in (0, KEEP):
+            self.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setMinimumSectionSize(20)
-        self.setMinimumHeight(230)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.setStyleSheet(STYLE)
+        self.setMinimumHeight(260)
         self._ranked_by = ""
 
     def fill(self, rows: Sequence[Any], pictures: Sequence[NDArray], kept: Sequence[bool], ranked_by: str) -> None:
@@ -66,7 +77,7 @@ class StartsTable(QTableWidget):
                         self._tick(item, value)
                     item.setToolTip(f"Seed {row.seed}: {row.ended}, {row.seconds:.1f} s")
                     self.setItem(place, column, item)
-                self.setRowHeight(place, SMALL + 6)
+                self.setRowHeight(place, PICTURE + 4)
             for column, (_, name, _, _) in enumerate(COLUMNS[1:KEEP], 1):
                 self.setColumnHidden(column, bool(rows) and all(getattr(row, name) is None for row in rows))
             if ranked_by != self._ranked_by:
@@ -113,4 +124,4 @@ class _Item(QTableWidgetItem):
 def _written(name: str, value: Any, form: str) -> str:
     if not name or value is None:
         return ""
-    return str(value + 1) if name == "number" else f"{value:{form}}"
+    return str(value + 1) if name == "number" else f"{value:{form}}".replace("e-0", "e-")

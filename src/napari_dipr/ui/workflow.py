@@ -2,7 +2,7 @@
 
 import napari
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -16,6 +16,19 @@ from napari_dipr.ui.starts_panel import StartsPanel
 from napari_dipr.ui.support_panel import SupportPanel
 
 TITLES = ("Measurement", "Support", "Refine", "Starts", "Runs", "Export")
+
+
+class Section(QCollapsible):
+    """A section that is as high as its panel needs, also when that has come to need more."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Follow the panel's layout; text that wraps needs more height where it is narrow."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest) and self.isExpanded():
+            content, layout = self.content(), self.content().layout()
+            wraps = layout.hasHeightForWidth()
+            height = layout.totalHeightForWidth(content.width()) if wraps else content.sizeHint().height()
+            content.setMaximumHeight(height + 10)
+        return False
 
 
 class Workflow(QWidget):
@@ -38,7 +51,7 @@ class Workflow(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(4, 4, 4, 4)
         for panel in self.panels:
-            section = QCollapsible()
+            section = Section()
             section.setDuration(0)
             # A long title is cut, and does not make the panel wide.
             section.toggleButton().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
