@@ -218,10 +218,10 @@ def test_the_voxels_edges_are_those_of_the_geometry():
     flat = of(pattern((40, 50)), geometry=Geometry(wavelength=0.15, distance=2.0, pixel_size=(55.0, 110.0)))
     np.testing.assert_allclose(flat.basis, np.diag(flat.voxel_size))
     scan = Geometry.parse("energy=9, distance=1, pixel=9, beamline=34-ID-C, delta=30, rock=theta, step=.01")
-    rocked = of(np.ones((8, 9, 10)), geometry=scan)
-    np.testing.assert_allclose(rocked.basis, scan.basis((8, 9, 10)))
-    assert of(np.ones((8, 8))).basis is None
-    assert of(np.ones((8, 9, 10)), geometry=flat.geometry).basis is None
+    rocked = of(np.ones((16, 17, 18)), geometry=scan)
+    np.testing.assert_allclose(rocked.basis, scan.basis((16, 17, 18)))
+    assert of(np.ones((16, 16))).basis is None
+    assert of(np.ones((16, 17, 18)), geometry=flat.geometry).basis is None
 
 
 def test_measurements_can_be_compared_and_kept_in_a_set():

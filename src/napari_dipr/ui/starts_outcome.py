@@ -197,14 +197,12 @@ class Outcome:
         if self.mean is not None and self.mean.nmse is not None:
             said.append(f"nmse of the mean {self.mean.nmse:.3f} against the known object.")
         if common.prtf is not None:
-            said.append(f"PRTF {_resolution(common.prtf, 'resolution', '1/e', self.unit)}.")
+            said.append(f"PRTF {_where(common.prtf, {'1/e': common.prtf.resolution}, self.unit)}.")
         else:
             said.append("No PRTF: the starts are not independent of each other.")
         if (fsc := common.fsc) is not None:
-            words = _resolution(fsc, "half_bit_resolution", "the half-bit curve", self.unit)
-            if fsc.resolution != fsc.half_bit_resolution:
-                words += f", {_resolution(fsc, 'resolution', '½', self.unit)}"
-            said.append(f"FSC of two halves {words}.")
+            levels = {"½": fsc.resolution, "the half-bit curve": fsc.half_bit_resolution}
+            said.append(f"FSC of two halves {_where(fsc, levels, self.unit)}. (Resolutions are half periods.)")
         if ensemble.criterion.warning:
             said.append(f"{ensemble.criterion.warning}.")
         return said
@@ -220,14 +218,17 @@ def number_of(row: "Row") -> int:
     return row.number + 1
 
 
-def _resolution(curve: Any, name: str, level: str, unit: str) -> str:
-    """Say in words where a curve falls below a level."""
-    value = getattr(curve, name)
-    if value is None:
-        return f"stays above {level}: finer than {1 / (2 * curve.frequency[-1]):.3g} {unit}"
-    if not np.isfinite(value):
-        return f"is below {level} from the first shell on: no resolution"
-    return f"falls below {level} at {value:.3g} {unit} (half a period)"
+def _where(curve: Any, levels: dict[str, float | None], unit: str) -> str:
+    """Say in words at which resolution (half a period) a curve falls below each level, if it does."""
+    above = [level for level, value in levels.items() if value is None]
+    words = [
+        f"falls below {level} at {value:.3g} {unit}" if np.isfinite(value) else f"is below {level} from its beginning"
+        for level, value in levels.items()
+        if value is not None
+    ]
+    if above:
+        words.append(f"stays above {' and '.join(above)} up to its end at {1 / (2 * curve.frequency[-1]):.3g} {unit}")
+    return " and ".join(words)
 
 
 def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot:

@@ -88,8 +88,9 @@ class StartsPanel(QWidget):
         self.table.cellClicked.connect(told(self._clicked))
         self.table.itemActivated.connect(told(lambda item: self._clicked(item.row(), item.column())))
         self.table.itemChanged.connect(lambda item: self._enable())
-        for signal in (starts.changed, starts.advanced, session.measurement_changed):
+        for signal in (starts.changed, session.measurement_changed):
             follow(self, signal, self._show)
+        follow(self, starts.advanced, self._advanced)
         for signal in (session.support_changed, session.refinement.changed, session.refinement.advanced):
             follow(self, signal, self._offer)
         for signal in (session.busy_changed, session.history.form_changed, session.history.changed):
@@ -139,20 +140,31 @@ class StartsPanel(QWidget):
         self._enable()
 
     def _show(self) -> None:
-        """Show how far they are, and what they came to."""
-        course = self.starts.course
-        outcome = self.starts.outcome if course is None or course.outcome is None else course.outcome
+        """Show what the starts came to, and how far those are that run."""
+        self._outcome = self._latest()
+        self._fill(self._outcome)
+        self._advanced()
+        self._enable()
+
+    def _advanced(self) -> None:
+        """Show how far they are."""
+        course, outcome = self.starts.course, self._latest()
+        if outcome is not self._outcome:
+            self._outcome = outcome
+            self._fill(outcome)
+        words = self._words(course, outcome)
+        self.state.setText(words)
+        self.state.setVisible(bool(words))
         self.progress.setVisible(course is not None)
         if course is not None:
             self.progress.setRange(0, 0 if course.progress is None else FULL)
             self.progress.setValue(round(FULL * course.share))
-        words = self._words(course, outcome)
-        self.state.setText(words)
-        self.state.setVisible(bool(words))
-        if outcome is not self._outcome or course is None:
-            self._outcome = outcome
-            self._fill(outcome, may_choose=course is None or (outcome is not None and outcome.ensemble is not None))
-        self._enable()
+        self.stop_button.setEnabled(course is not None and course.progress is not None and not course.stopped)
+
+    def _latest(self) -> Any:
+        """Return the starts to show: those that run, once there is something to say of them."""
+        course = self.starts.course
+        return self.starts.outcome if course is None or course.outcome is None else course.outcome
 
     def _words(self, course: Any, outcome: Any) -> str:
         if course is not None:
@@ -163,22 +175,25 @@ class StartsPanel(QWidget):
         words = f"{done} of {outcome.count} starts came to {'its' if done == 1 else 'their'} end"
         return f"{words}: press Average." if done >= 2 else f"{words}: of fewer than two nothing can be said."
 
-    def _fill(self, outcome: Any, may_choose: bool) -> None:
+    def _fill(self, outcome: Any) -> None:
         there = outcome is not None and bool(outcome.rows)
         for widget in (self.table, self.average_button, self.mean_button, self.keep_button, self.words):
             widget.setVisible(there)
-        if not there:
-            self.table.fill((), (), (), "chi2")
+        ensemble = outcome.ensemble if there else None
+        if ensemble is not None:
+            kept = ensemble.kept
+        else:  # while they run, nothing is to be chosen
+            is_over = there and self.starts.course is None and len(outcome.rows) >= 2
+            kept = outcome.best(self.most.value) if is_over else ()
+        if there:
+            self.table.fill(outcome.rows, outcome.pictures, kept, outcome.criterion.name)
         else:
-            enough = may_choose and len(outcome.rows) >= 2
-            kept = outcome.best(self.most.value) if outcome.ensemble is None else outcome.ensemble.kept
-            self.table.fill(outcome.rows, outcome.pictures, kept if enough else (), outcome.criterion.name)
-        common = None if outcome is None or outcome.ensemble is None else outcome.ensemble.consensus
-        sentences = [] if outcome is None else outcome.sentences()
+            self.table.fill((), (), (), "chi2")
+        sentences = outcome.sentences() if there else []
         self.words.setText("".join(f"<p style='margin: 0 0 4px 0'>{words}</p>" for words in sentences))
-        self.plot.setVisible(common is not None)
-        if common is not None:
-            self.plot.show_curves(common.prtf, common.fsc, outcome.unit)
+        self.plot.setVisible(ensemble is not None)
+        if ensemble is not None:
+            self.plot.show_curves(ensemble.consensus.prtf, ensemble.consensus.fsc, outcome.unit)
 
     def _enable(self) -> None:
         session, starts, outcome = self.session, self.starts, self.starts.outcome
@@ -196,8 +211,6 @@ class StartsPanel(QWidget):
             widget.enabled = starts.course is None
         self.amount.enabled = starts.course is None and self.begin.value != "random"
         self.run_button.setEnabled(idle and support is not None and bool(support.any()))
-        course = starts.course
-        self.stop_button.setEnabled(course is not None and course.progress is not None and not course.stopped)
         enough = idle and outcome is not None and len(outcome.rows) >= 2
         averaged = None if outcome is None or outcome.ensemble is None else list(outcome.ensemble.kept)
         self.average_button.setEnabled(enough and self.table.kept != averaged)

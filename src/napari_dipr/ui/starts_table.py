@@ -26,6 +26,8 @@ STYLE = (
 )
 # Pixels along a start's picture: a row is narrow.
 PICTURE = 34
+# Rows that are seen without scrolling.
+SEEN = 7
 KEEP = len(COLUMNS) - 1
 NAMES = [name for _, name, _, _ in COLUMNS]
 
@@ -51,7 +53,6 @@ class StartsTable(QTableWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.setStyleSheet(STYLE)
-        self.setMinimumHeight(260)
         self._ranked_by = ""
 
     def fill(self, rows: Sequence[Any], pictures: Sequence[NDArray], kept: Sequence[bool], ranked_by: str) -> None:
@@ -59,10 +60,10 @@ class StartsTable(QTableWidget):
 
         ``kept`` is empty where nothing is to be chosen yet.
         """
-        header = self.horizontalHeader()
         with signals_blocked(self):
             self.setSortingEnabled(False)  # else rows would move while they are filled in
             self.setRowCount(len(rows))
+            self.setFixedHeight(min(max(len(rows), 2), SEEN) * (PICTURE + 4) + 30)
             for place, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
                 for column, (_, name, form, _) in enumerate(COLUMNS):
                     value = getattr(row, name) if name else bool(kept) and kept[place]
@@ -82,7 +83,7 @@ class StartsTable(QTableWidget):
                 self.setColumnHidden(column, bool(rows) and all(getattr(row, name) is None for row in rows))
             if ranked_by != self._ranked_by:
                 self._ranked_by = ranked_by
-                header.setSortIndicator(NAMES.index(ranked_by), Qt.SortOrder.AscendingOrder)
+                self.horizontalHeader().setSortIndicator(NAMES.index(ranked_by), Qt.SortOrder.AscendingOrder)
             self.setSortingEnabled(True)
 
     def tick(self, kept: Sequence[bool]) -> None:
