@@ -111,9 +111,15 @@ def test_a_start_is_exported_and_kept_as_a_run(averaged, idle, tmp_path):
     averaged.runs.choose(session.history.results[0])
     averaged.runs.show_button.click()
     assert session.history.shown.name.startswith("run 1, mean of")
+    session.export([tmp_path / "mean.npz"], written.append)
+    idle(lambda: len(written) == 2)
+    session.restore(tmp_path / "mean.npz")
+    idle(lambda: len(session.history.results) == 3)
+    assert session.history.shown.name.startswith("run 3, mean of")
+    assert session.history.shown.settings["ensemble"]["verdict"] == "agree"
 
 
-def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over):
+def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over, told):
     session, panel = averaged.session, averaged.starts
     first = session.starts.outcome
     assert not panel.average_button.isEnabled()
@@ -131,36 +137,49 @@ def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over):
     np.testing.assert_allclose(outcome.mean.amplitude[inside], expected[inside], rtol=1e-4)
     np.testing.assert_allclose(session.canvas.find("variance").data, outcome.variance)
 
-
-def test_fewer_than_two_are_not_averaged(averaged, told):
-    session, panel = averaged.session, averaged.starts
-    for row in range(5):
-        panel.table.item(row, KEEP).setCheckState(Qt.CheckState.Unchecked)
-    panel.table.item(5, KEEP).setCheckState(Qt.CheckState.Checked)
+    panel.most.value = 2  # ticks them anew
+    assert panel.table.kept.count(True) == 2
+    assert panel.average_button.isEnabled()
+    panel.table.item(ticks(panel).index(True), KEEP).setCheckState(Qt.CheckState.Unchecked)
     panel.average_button.click()
     assert any("keep two or more" in message for message in told.messages())
     assert session.starts.course is None
-
-
-def test_how_many_to_keep_ticks_them_anew(averaged):
-    panel = averaged.starts
-    panel.most.value = 2
-    assert panel.table.kept.count(True) == 2
-    assert panel.average_button.isEnabled()
 
 
 def test_without_free_pixels_the_ranking_is_warned_of(asked, over):
     refine, panel = asked.refine, asked.starts
     refine.free.value = False
     assert "No pixels are held back" in panel.recipe.text()
-    refine.iterations.value = 50
+    refine.algorithm.value, refine.iterations.value, panel.count.value = "auto", 200, 3  # it ends by itself
     panel.run_button.click()
     over(asked.session)
+    assert len(asked.session.starts.outcome.rows) == 3
     assert "falls with every freedom" in panel.words.text()
     assert panel.table.isColumnHidden(2)
     panel.free_button.click()
     assert refine.free.value
     assert "No pixels" not in panel.recipe.text()
+
+
+def test_starts_of_a_real_object_have_a_real_mean(asked, over):
+    asked.refine.positive.value, asked.refine.iterations.value = True, 100
+    asked.starts.count.value = 3
+    asked.starts.run_button.click()
+    over(asked.session)
+    mean = asked.session.history.shown
+    assert mean.snapshot.nmse < 0.05
+    inside = mean.snapshot.support & (mean.snapshot.amplitude > 0)
+    np.testing.assert_allclose(mean.snapshot.phase[inside], 0, atol=1e-5)
+    assert mean.settings["positive"]
+
+
+def test_closing_the_window_ends_them(asked, idle, qtbot):
+    session = asked.session
+    asked.refine.iterations.value = LONG
+    asked.starts.run_button.click()
+    idle(lambda: asked.starts.stop_button.isEnabled())
+    with qtbot.waitSignal(session.starts.course.worker.finished, timeout=10_000):
+        session.viewer.close()
 
 
 def test_starts_near_an_object_are_not_independent(averaged, over):
@@ -175,14 +194,6 @@ def test_starts_near_an_object_are_not_independent(averaged, over):
     assert outcome.ensemble.consensus.prtf is None
     assert "not independent" in panel.words.text()
     assert set(panel.plot.curves) == {"FSC", "FSC's level"}
-
-
-def test_a_recipe_that_ends_by_itself_runs_start_by_start(asked, over):
-    asked.refine.algorithm.value, asked.refine.iterations.value = "auto", 200
-    asked.starts.count.value = 3
-    asked.starts.run_button.click()
-    over(asked.session)
-    assert len(asked.session.starts.outcome.rows) == 3
 
 
 def test_a_stop_averages_those_that_are_done(asked, over, idle):

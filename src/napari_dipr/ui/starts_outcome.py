@@ -239,17 +239,20 @@ def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot
 
     members = list(ensemble.members)
     support = ensemble.supports[members].double().mean(0) >= 0.5
-    x = torch.where(support, ensemble.consensus.mean, 0)
-    errors = ensemble.problem.errors(x[None].to(ensemble.problem.device))
+    problem = ensemble.problem
+    mean, inside = (x[None].to(problem.device) for x in (ensemble.consensus.mean, support))
+    x = problem.project_object((mean.real if problem.whole else mean).to(problem.dtype), inside)
+    errors = problem.errors(x)
     known = {}
     for name in FIGURES:
         value = getattr(errors.free if name.startswith("free_") else errors, name.removeprefix("free_"), None)
         known[name] = None if value is None else float(value[0])
     rows = [ensemble.rows[i] for i in members]
-    error = None if truth is None else float(nmse(x[None], torch.from_numpy(truth)[None])[0])
+    x = x.cpu()
+    error = None if truth is None else float(nmse(x, torch.from_numpy(truth)[None])[0])
     seconds = sum(row.seconds for row in ensemble.rows)
     ended = f"the mean of {len(rows)} of {len(ensemble.rows)} starts"
-    snapshot = _snapshot(x, support, None, max(row.iterations for row in rows), seconds, known, ended)
+    snapshot = _snapshot(x[0], support, None, max(row.iterations for row in rows), seconds, known, ended)
     return replace(snapshot, nmse=error)
 
 

@@ -229,7 +229,7 @@ class StartsRun:
 
     def _look(self, course: Course) -> None:
         """Show where the worker is, every now and then."""
-        if self.course is not course or self.session.viewer is None:
+        if not self._is_shown(course):
             return
         try:
             self.advanced.emit()
@@ -242,33 +242,38 @@ class StartsRun:
 
     def _show_on(self, course: Course, steps: list[Callable[[], None]], began: float) -> None:
         """Show an iterate, a picture in each pass of the event loop."""
-        if steps and self.course is course and self.session.viewer is not None:
+        if steps and self._is_shown(course):
             self._streamed = True
             try:
                 steps.pop(0)()
             finally:
                 QTimer.singleShot(0, partial(self._show_on, course, steps, began))
         else:
-            course.mailbox.extras = self.session.pictures.wanted() if self.course is course else ()
+            course.mailbox.extras = self.session.pictures.wanted() if self._is_shown(course) else ()
             course.mailbox.shown(monotonic() - began)
 
     def _done(self, course: Course, outcome: Outcome | None) -> None:
-        if self.course is not course or outcome is None:
+        if not self._is_shown(course) or outcome is None:
             return
-        self._end(course, outcome)
+        self._end(outcome)
         assert outcome.mean is not None
         self._show(outcome, outcome.mean, outcome.mean_settings)
         self.session.history.keep(outcome.mean.ended or "")
 
     def _leave(self, course: Course) -> None:
         """End it without a mean: what was shown before is shown again, and the starts that are done are kept."""
-        if self.course is course and self.session.viewer is not None:
-            self._end(course, course.outcome)
+        if self._is_shown(course):
+            self._end(course.outcome)
             self._show_as_before()
 
-    def _end(self, course: Course, outcome: Outcome | None) -> None:
+    def _is_shown(self, course: Course) -> bool:
+        """Say whether a course is that of now, and the window is not closed."""
+        return self.course is course and self.session.viewer is not None and not course.is_unwanted
+
+    def _end(self, outcome: Outcome | None) -> None:
         self.course = None
-        if outcome is not None and outcome.rows:
+        # A single one says less than those before.
+        if outcome is not None and (len(outcome.rows) >= 2 or (outcome.rows and outcome.canvas not in self._outcomes)):
             self._outcomes[outcome.canvas] = outcome
         self.changed.emit()
 
@@ -279,7 +284,9 @@ class StartsRun:
         session, canvas = self.session, self.session.need_canvas()
         if (snapshot := session.refinement.snapshot) is not None:
             session.pictures.show_snapshot(snapshot)
-        elif session.proposal is not None:
+            return
+        session.pictures.remove_extras()
+        if session.proposal is not None:
             session.proposer.show_object()
         else:
             for layer in [layer for role in ("amplitude", "phase") if (layer := canvas.find(role)) is not None]:
