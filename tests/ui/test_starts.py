@@ -193,6 +193,7 @@ def test_starts_near_an_object_are_not_independent(averaged, over):
     assert outcome.settings["start"] == "one object disturbed by 0.1 of its amplitude, seed 0"
     assert outcome.ensemble.consensus.prtf is None
     assert "not independent" in panel.words.text()
+    assert panel.begin.choices == ("random", "last")
     assert set(panel.plot.curves) == {"FSC", "FSC's level"}
 
 

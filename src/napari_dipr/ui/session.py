@@ -28,6 +28,7 @@ from napari_dipr.ui.pictures import Pictures
 from napari_dipr.ui.proposer import Proposer
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.shelf import Shelf
+from napari_dipr.ui.starts_outcome import Outcome
 from napari_dipr.ui.starts_run import StartsRun
 from napari_dipr.ui.worker import in_background
 
@@ -54,6 +55,8 @@ class Session:
         The support that runs of this measurement began with, before shrink-wrap changed it; None before the first.
     busy
         What is being worked on off the main thread, in words.
+    outcome_of_starts
+        What many starts of this measurement came to last; None before.
     proposer, refinement, starts, history, pictures, crystal, mask, outline, shelf
         First guesses, the run, many of them from several starts, those before it, what is shown of their objects, and
         what that says of a lattice, which pixels were not measured, what is drawn, and the measurements that are
@@ -77,6 +80,7 @@ class Session:
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
         self.begun_with: NDArray[np.bool_] | None = None
+        self.outcome_of_starts: Outcome | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)

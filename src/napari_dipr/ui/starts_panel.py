@@ -91,9 +91,16 @@ class StartsPanel(QWidget):
         for signal in (starts.changed, session.measurement_changed):
             follow(self, signal, self._show)
         follow(self, starts.advanced, self._advanced)
-        for signal in (session.support_changed, session.refinement.changed, session.refinement.advanced):
+        run, history = session.refinement, session.history
+        for signal in (session.support_changed, run.changed, run.advanced):
             follow(self, signal, self._offer)
-        for signal in (session.busy_changed, session.history.form_changed, session.history.changed):
+        for signal in (
+            session.support_changed,
+            run.changed,
+            session.busy_changed,
+            history.form_changed,
+            history.changed,
+        ):
             follow(self, signal, self._enable)
         self._offer()
         self._show()
@@ -134,10 +141,10 @@ class StartsPanel(QWidget):
     def _offer(self) -> None:
         """Offer what there is to begin with."""
         offered = self.session.refinement.available_starts()[::-1]
-        choices = [(f"{WORDS[start]}{'' if start == 'random' else ', disturbed'}", start) for start in offered]
-        if len(choices) != len(self.begin.choices):
-            self.begin.choices = choices
-        self._enable()
+        if offered != tuple(self.begin.choices):
+            self.begin.choices = [
+                (f"{WORDS[start]}{'' if start == 'random' else ', disturbed'}", start) for start in offered
+            ]
 
     def _show(self) -> None:
         """Show what the starts came to, and how far those are that run."""

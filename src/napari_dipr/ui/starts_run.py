@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
-from napari_dipr.ui.canvas import Canvas
 from napari_dipr.ui.history import Result
 from napari_dipr.ui.memory import setting
 from napari_dipr.ui.starts_course import Course, Order, carry_out
@@ -44,7 +42,6 @@ class StartsRun:
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.course: Course | None = None
-        self._outcomes: WeakKeyDictionary[Canvas, Outcome] = WeakKeyDictionary()
         self._shown: Snapshot | None = None  # of the start that was looked at last
         self._support_before: NDArray[np.bool_] | None = None  # and what its support took the place of
         self._followed: Snapshot | None = None
@@ -54,8 +51,7 @@ class StartsRun:
     @property
     def outcome(self) -> Outcome | None:
         """What the starts of the measurement at hand came to; None before."""
-        canvas = self.session.canvas
-        return None if canvas is None else self._outcomes.get(canvas)
+        return self.session.outcome_of_starts
 
     def must_be_idle(self) -> None:
         """Refuse what cannot be done while starts run.
@@ -273,8 +269,8 @@ class StartsRun:
     def _end(self, outcome: Outcome | None) -> None:
         self.course = None
         # A single one says less than those before.
-        if outcome is not None and (len(outcome.rows) >= 2 or (outcome.rows and outcome.canvas not in self._outcomes)):
-            self._outcomes[outcome.canvas] = outcome
+        if outcome is not None and (len(outcome.rows) >= 2 or (outcome.rows and self.outcome is None)):
+            self.session.outcome_of_starts = outcome
         self.changed.emit()
 
     def _show_as_before(self) -> None:
