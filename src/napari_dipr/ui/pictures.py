@@ -115,6 +115,11 @@ class Pictures:
             layer.visible = True
         canvas.show_image("compared", amplitude, name, colormap="gray", limits=limits)
 
+    def show_variance(self, variance: NDArray[np.float32], inside: NDArray, caption: str) -> None:
+        """Show how far starts differ from each other, up to what is :func:`brightest` inside."""
+        limits = 0.0, brightest(variance, inside)
+        self._canvas().show_image("variance", variance, caption, colormap="magma", limits=limits)
+
     def end_comparison(self) -> None:
         """Give the first guess its place back."""
         canvas = self._canvas()
