@@ -2,7 +2,7 @@ import pytest
 
 pytest.importorskip("pyqtgraph")
 
-from napari_dipr.solvers.run import Record
+from napari_dipr.solvers.position import Record
 from napari_dipr.ui.plots import ConvergencePlot, marks_of
 
 HISTORY = (

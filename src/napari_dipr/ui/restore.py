@@ -74,8 +74,8 @@ def restore(session: "Session", found: Restored) -> None:
 
 def _outcome(record: Record, path: Path) -> tuple[Snapshot, dict[str, Any]]:
     load_torch()
+    from napari_dipr.solvers.position import Record as Row
     from napari_dipr.solvers.recipe import Recipe
-    from napari_dipr.solvers.run import Record as Row
 
     told = record.provenance
     known = {field.name for field in fields(Row)}
