@@ -1,8 +1,9 @@
 """A reconstruction from a measurement to its result, as it is asked for without a window."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, SolverError
 from napari_dipr.io.arrays import load_array
+from napari_dipr.io.checkpoint import INTERVAL, Checkpoints, Claim
 from napari_dipr.io.read import SAMPLE, load_mask
 from napari_dipr.io.record import read_record
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
@@ -22,7 +24,7 @@ from napari_dipr.samples import field_window, sample
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.problem import Problem, State, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
-from napari_dipr.solvers.run import Reconstruction, run
+from napari_dipr.solvers.run import Iterate, Reconstruction, run
 from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 if TYPE_CHECKING:
@@ -80,11 +82,16 @@ class Request:
             problem=problem,
         )
 
-    def carry_out(self, measurement: "Measurement", device: str, console: Console) -> "Carried":
-        """Carry it out: where an accelerator's memory is full, on the CPU."""
+    def carry_out(
+        self, measurement: "Measurement", device: str, console: Console, keeping: "Keeping | None" = None
+    ) -> "Carried":
+        """Carry it out: where an accelerator's memory is full, on the CPU.
+
+        With ``keeping`` its state is kept on the way, and a run that was cut off is gone on with.
+        """
         place = str(find_device(device))
         try:
-            return self._on(measurement, place, console)
+            return self._on(measurement, place, console, keeping)
         except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
             if not is_out_of_memory(error):
                 raise
@@ -92,9 +99,9 @@ class Request:
                 raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
         console.print(f"  the memory of {place} is full: again on the cpu")
         release_memory()
-        return self._on(measurement, "cpu", console)
+        return self._on(measurement, "cpu", console, keeping)
 
-    def _on(self, measurement: "Measurement", device: str, console: Console) -> "Carried":
+    def _on(self, measurement: "Measurement", device: str, console: Console, keeping: "Keeping | None") -> "Carried":
         problem = Problem.of(
             measurement,
             positive=self.positive,
@@ -103,15 +110,20 @@ class Request:
             coherent=self.plan().coherence is None,
             device=device,
         )
-        recipe = self.plan(problem)
-        threshold = None
-        if self.model is not None:
+        kept = None if keeping is None or keeping.claim is None else keeping.claim.load(device)
+        recipe = self.plan(problem) if kept is None else kept.recipe
+        threshold, at = None, None
+        if kept is not None:
+            start, at, threshold = kept.state, kept.position, kept.more.get("threshold")
+        elif self.model is not None:
             proposal = propose(measurement, self.model, device=device)
             first, threshold = torch.from_numpy(proposal.object)[None], proposal.threshold
             start = start_from(problem, first, as_support(proposal.support, problem))
         else:
             start = self._start(problem)
-        return Carried(_watched(problem, recipe, start, console), recipe, device, threshold)
+        checkpoints = None if keeping is None else keeping.begin(measurement, recipe, console)
+        steps = run(problem, recipe, start, at=at)
+        return Carried(_watched(steps, recipe, console, checkpoints, threshold), recipe, device, threshold)
 
     def _start(self, problem: Problem) -> State:
         if self.support in (None, AUTOCORRELATION):
@@ -136,18 +148,74 @@ class Carried(NamedTuple):
     threshold: float | None
 
 
-def _watched(problem: Problem, recipe: Recipe, start: State, console: Console) -> Reconstruction:
+class Keeping:
+    """How the state of a run is kept, for one that is cut off.
+
+    Parameters
+    ----------
+    settings
+        What whoever goes on with it will need to know, plain JSON.
+    interval
+        Seconds of work that may be lost at most.
+    claim
+        The run that is gone on with; None for a new one.
+    """
+
+    def __init__(self, settings: dict[str, Any], interval: float = INTERVAL, claim: Claim | None = None) -> None:
+        self.settings, self.interval, self.claim = settings, interval, claim
+        self._checkpoints: Checkpoints | None = None
+
+    def begin(self, measurement: "Measurement", recipe: Recipe, console: Console) -> Checkpoints:
+        """Return what keeps a run; where it begins again on another device, the same."""
+        if self._checkpoints is None:
+            self._checkpoints = Checkpoints(
+                measurement,
+                recipe,
+                self.settings,
+                interval=self.interval,
+                tell=lambda words: console.print(f"  {escape(words)}"),
+                claim=self.claim,
+            )
+        return self._checkpoints
+
+    def end(self) -> None:
+        """Delete what was kept: the result is safe."""
+        if self._checkpoints is not None:
+            self._checkpoints.end()
+
+
+def _watched(
+    steps: Generator[Iterate, Any, Reconstruction],
+    recipe: Recipe,
+    console: Console,
+    checkpoints: Checkpoints | None,
+    threshold: float | None,
+) -> Reconstruction:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    steps = run(problem, recipe, start)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=recipe.iterations)
-        while True:
-            try:
-                at = next(steps)
-            except StopIteration as end:
-                return end.value
-            words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
-            progress.update(task, completed=at.iteration, total=at.total, description=escape(words))
+    at, more = None, {"threshold": threshold}
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=recipe.iterations)
+            while True:
+                try:
+                    at = next(steps)
+                except StopIteration as end:
+                    return end.value
+                words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
+                progress.update(task, completed=at.iteration, total=at.total, description=escape(words))
+                if checkpoints is not None:
+                    checkpoints.look(at, more)
+    except KeyboardInterrupt:
+        if checkpoints is not None and at is not None:
+            checkpoints.keep(at, more)
+            checkpoints.leave()
+            if checkpoints.name is not None:
+                console.print(f"  cut off at iteration {at.iteration}; to go on: napari-dipr resume {checkpoints.name}")
+        raise
+    except SolverError:  # going on would end in the same
+        if checkpoints is not None:
+            checkpoints.end()
+        raise
 
 
 def fitting(measurement: "Measurement") -> tuple[str | None, str]:

@@ -359,3 +359,29 @@ def ablation(
     tables.show_ablation(result)
     if json_file is not None:
         write_json(json_file, result)
+
+
+@app.command()
+def kills(
+    times: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs.")] = 50,
+    interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two checkpoints.")] = 1.0,
+    side: Annotated[int, typer.Option(min=16, max=512, help="Of the volume, pixels.")] = 64,
+    recipe: Annotated[str, typer.Option(metavar="TEXT", help="What the runs carry out.")] = "alm*100000",
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the moments.")] = 0,
+) -> None:
+    """Kill runs at random moments (kill -9), and compare what is gone on with to a run that was left alone."""
+    from rich.progress import Progress
+
+    from napari_dipr.benchmarks import kills as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=times)
+        result = benchmark.kills(
+            times, interval=interval, side=side, recipe=recipe, seed=seed, progress=lambda: bar.advance(task)
+        )
+    tables.show_kills(result)
+    if json_file is not None:
+        write_json(json_file, result)

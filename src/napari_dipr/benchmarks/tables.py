@@ -56,6 +56,28 @@ def show_verdicts(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_kills(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.kills.kills`."""
+    table = _table(
+        f"{result['kills']} runs killed, a checkpoint every {result['interval']:g} s, seed {result['seed']}",
+        f"{result['recipe']} on {result['side']}³; of {result['kills']} kills {result['while_writing']} came while a "
+        f"state was written, {result['before_the_first']} before the first was.",
+        ("",),
+        ("figure",),
+    )
+    for words, key in (
+        ("lost at most, s", "lost_most"),
+        ("lost in the median, s", "lost_median"),
+        ("lost more than the interval", "late"),
+        ("states that are not the uninterrupted run's", "unlike"),
+        ("so after three more iterations", "unlike_later"),
+        ("damaged files", "damaged"),
+        ("a state's size, MB", "megabytes"),
+    ):
+        table.add_row(words, _text(result[key], ".3g"))
+    Console().print(table)
+
+
 def show_models(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.models.models`."""
     table = _table(

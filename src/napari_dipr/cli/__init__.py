@@ -15,6 +15,7 @@ from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.cli.data import console, look, prepare, tell
 from napari_dipr.cli.options import Frame, Key, Region, prepares
+from napari_dipr.cli.resume import WORDS, resume
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class _Group(typer.core.TyperGroup):
-    """Tells errors meant for people in one line, without a traceback."""
+    """Tells errors meant for people in one line, without a traceback; notes the words of a call."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        WORDS.set(tuple(args))
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,6 +49,7 @@ app = typer.Typer(
 )
 app.command()(look)
 app.command()(prepare)
+app.command()(resume)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
@@ -130,6 +136,10 @@ def reconstruct(
         float | None,
         typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's run, if it was cut off.")] = False,
+    keep_every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Keep the run's state so often, for --resume; 0: never.")
+    ] = 20.0,
     *,
     preparation: "Preparation",
 ) -> None:
@@ -149,6 +159,7 @@ def reconstruct(
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
+    from napari_dipr.cli.kept import kept_run
     from napari_dipr.io.provenance import provenance
     from napari_dipr.io.read import read
     from napari_dipr.io.record import Record, check_writable, write_records
@@ -169,7 +180,8 @@ def reconstruct(
     )
     request.plan()
     check_writable(_places(output, "measurement"))
-    measurement = read(input, key=key, frame=frame, region=region, preparation=preparation)
+    kept = kept_run(resume, keep_every)
+    measurement = kept.measurement() or read(input, key=key, frame=frame, region=region, preparation=preparation)
     if photons is not None:
         if not 0 < photons < float("inf"):
             raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
@@ -184,7 +196,7 @@ def reconstruct(
         request = replace(request, model=model)
         console.print(f"  {escape(why)}")
     support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, plan, place, chosen = request.carry_out(measurement, device, console)
+    result, plan, place, chosen = request.carry_out(measurement, device, console, kept.keeping)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
     nmse = None if known is None else compared(object_, known, window)
@@ -208,6 +220,7 @@ def reconstruct(
     found = crystal_of(measurement, object_, inside)
     record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
     paths = write_records(places, record, found)
+    kept.end()
     last = result.history[-1]
     figures = {
         "chi2": float(result.chi2[0]),

@@ -199,7 +199,8 @@ class Checkpoints:
             newest = _states(claim.folder)[:1]
             self._slot = 1 - STATES.index(newest[0].name) if newest else 0
         # The first one writes the measurement too, and nothing is kept before it.
-        self._due = time.monotonic() + interval / 2
+        self._looked, self._gap = time.monotonic(), 0.0
+        self._due = self._looked + interval / 2
         self._writer: Thread | None = None
         self._trouble: str | None = None
         self._told = False
@@ -214,7 +215,9 @@ class Checkpoints:
         if self._trouble is not None and not self._told:
             self._told = True
             self._tell(f"The run's state is not kept, and lost if the program ends: {self._trouble}")
-        if time.monotonic() < self._due or (self._writer is not None and self._writer.is_alive()):
+        now = time.monotonic()
+        self._looked, self._gap = now, max(now - self._looked, self._gap / 2)
+        if now < self._due or (self._writer is not None and self._writer.is_alive()):
             return
         # No step writes into the tensors of a state; an accelerator's are brought over before the next one begins.
         state, position = iterate.state, iterate.position
@@ -263,9 +266,9 @@ class Checkpoints:
             self._trouble = None
         except (OSError, MemoryError, TypeError) as error:
             self._trouble = " ".join(str(error).split()) or type(error).__name__
-        # So that it is done, and not begun, within the interval.
+        # The next one shall be done, and not begun, within the interval.
         ended = time.monotonic()
-        self._due = max(began + self.interval - 2 * (ended - began), ended + self.interval / 4)
+        self._due = max(began + self.interval - 2 * (ended - began) - 2 * self._gap, ended)
 
     def _open(self) -> Path:
         """Return the folder, with the measurement in it."""

@@ -61,6 +61,12 @@ def write_sealed(path: Path, values: dict[str, Any], most: float = math.inf) -> 
         _sync(path.parent)
 
 
+def seal_of(values: dict[str, Any]) -> str:
+    """Return the checksum that values are written with: that of others is another."""
+    tensors: dict[str, Tensor] = {}
+    return _seal(json.dumps(_plain(values, tensors)), tensors)
+
+
 def read_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read what :func:`write_sealed` wrote, tensors to a device.
 
@@ -75,7 +81,7 @@ def read_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any
         text = told["values"]
         if told["sha256"] != _seal(text, tensors):
             raise FileError(f"{path.name} is damaged: its checksum is another.")
-        return dict(_restored(json.loads(text), tensors, torch.device(device)))
+        return dict(_Restored(tensors, torch.device(device)).of(json.loads(text)))
     except FileError:
         raise
     except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -136,24 +142,36 @@ def _start(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _restored(told: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
-    if isinstance(told, list):
-        return tuple(_restored(item, tensors, device) for item in told)
-    if not isinstance(told, dict):
-        return told
-    if "tensor" in told:
-        value = tensors[told["tensor"]]
+class _Restored:
+    """Makes values of what a file says; what shared its memory does so again."""
+
+    def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        self.tensors, self.device = tensors, device
+        self._made: dict[str, Tensor] = {}
+
+    def of(self, told: Any) -> Any:
+        if isinstance(told, list):
+            return tuple(map(self.of, told))
+        if not isinstance(told, dict):
+            return told
+        if "tensor" in told:
+            key = json.dumps(told)
+            if key not in self._made:
+                self._made[key] = self._tensor(told)
+            return self._made[key]
+        if "dict" in told:
+            return {key: self.of(item) for key, item in told["dict"].items()}
+        kind = _class(told["of"])
+        if "rows" in told:
+            return tuple(kind(**dict(zip(told["names"], map(self.of, row), strict=True))) for row in told["rows"])
+        return kind(**{name: self.of(item) for name, item in told["fields"].items()})
+
+    def _tensor(self, told: dict[str, Any]) -> Tensor:
+        value = self.tensors[told["tensor"]]
         value = torch.view_as_complex(value) if "complex" in told else value
         # A tensor of its own: the file's begin anywhere, and vector instructions round by where they begin.
         stride = told.get("stride", value.stride())
-        return torch.empty_strided(value.shape, tuple(stride), dtype=value.dtype, device=device).copy_(value)
-    if "dict" in told:
-        return {key: _restored(item, tensors, device) for key, item in told["dict"].items()}
-    kind = _class(told["of"])
-    if "rows" in told:
-        rows = ([_restored(item, tensors, device) for item in row] for row in told["rows"])
-        return tuple(kind(**dict(zip(told["names"], row, strict=True))) for row in rows)
-    return kind(**{name: _restored(item, tensors, device) for name, item in told["fields"].items()})
+        return torch.empty_strided(value.shape, tuple(stride), dtype=value.dtype, device=self.device).copy_(value)
 
 
 def _name(value: Any) -> str:
