@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, SolverError
 from napari_dipr.io.arrays import load_array
-from napari_dipr.io.checkpoint import INTERVAL, Checkpoints, Claim
+from napari_dipr.io.checkpoint import Checkpoints, Claim
+from napari_dipr.io.cutoff import INTERVAL
 from napari_dipr.io.read import SAMPLE, load_mask
 from napari_dipr.io.record import read_record
 from napari_dipr.networks.propose import propose, suited_shrinkwrap

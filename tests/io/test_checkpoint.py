@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from napari_dipr.errors import FileError
-from napari_dipr.io import checkpoint
-from napari_dipr.io.checkpoint import STATES, Checkpoints, Claim, clean, cut_off, runs_folder
+from napari_dipr.io import checkpoint, cutoff
+from napari_dipr.io.checkpoint import Checkpoints, Claim
+from napari_dipr.io.cutoff import STATES, clean, cut_off, runs_folder
 from napari_dipr.io.sealed import read_sealed, write_sealed
 from napari_dipr.measurement import Measurement
 from napari_dipr.solvers.problem import Problem, random_start
@@ -21,7 +22,7 @@ from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(checkpoint.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cutoff.VARIABLE, str(tmp_path / "cache"))
 
 
 def a_measurement(real=False):
@@ -241,22 +242,22 @@ def test_the_cache_is_bounded(monkeypatch):
         kept_run(str(n)).leave()
         time.sleep(0.01)
     (runs_folder() / "20000101-000000-abcdef").mkdir()
-    monkeypatch.setattr(checkpoint, "MOST_RUNS", 3)
+    monkeypatch.setattr(cutoff, "MOST_RUNS", 3)
     clean()
     assert [run.settings["name"] for run in cut_off()] == ["3", "2", "1"]
     assert not (runs_folder() / "20000101-000000-abcdef").exists()
     size = sum(path.stat().st_size for path in cut_off()[0].folder.iterdir())
-    monkeypatch.setattr(checkpoint, "MOST_BYTES", 2.5 * size)
+    monkeypatch.setattr(cutoff, "MOST_BYTES", 2.5 * size)
     clean()
     assert [run.settings["name"] for run in cut_off()] == ["3", "2"]
-    monkeypatch.setattr(checkpoint, "MOST_DAYS", -1)
+    monkeypatch.setattr(cutoff, "MOST_DAYS", -1)
     clean()
     assert list(runs_folder().iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_to_is_told_once(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(checkpoint.VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(cutoff.VARIABLE, str(tmp_path / "file"))
     measurement, words = a_measurement(), []
     problem, recipe, start = begun(measurement, "hio*30")
     kept = Checkpoints(measurement, recipe, {}, interval=0, tell=words.append)

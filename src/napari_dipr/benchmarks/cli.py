@@ -385,3 +385,37 @@ def kills(
     tables.show_kills(result)
     if json_file is not None:
         write_json(json_file, result)
+
+
+@app.command()
+def checkpoints(
+    volume: Annotated[int, typer.Option(min=16, max=1024, help="Side of the volume, pixels.")] = 128,
+    image: Annotated[int, typer.Option(min=16, max=8192, help="Side of the image, pixels.")] = 512,
+    writes: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of stretches, one of each with a write.")] = 12,
+    pairs: Annotated[int, typer.Option(min=0, max=100, help="Pairs of runs, one of each with checkpoints.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each of these runs.")] = 60.0,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure what keeping a run's state every 20 s takes from its iterations."""
+    from rich.progress import Progress
+
+    from napari_dipr.benchmarks import checkpoints as benchmark
+    from napari_dipr.device import find_device
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    grids = ((image,) * 2, (volume,) * 3)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(grids) * len(benchmark.RECIPES))
+        result = benchmark.checkpoints(
+            grids,
+            writes=writes,
+            pairs=pairs,
+            seconds=seconds,
+            device=str(find_device(device)),
+            progress=lambda: bar.advance(task),
+        )
+    tables.show_checkpoints(result)
+    if json_file is not None:
+        write_json(json_file, result)

@@ -19,8 +19,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from napari_dipr.benchmarks.checkpoints import ellipsoid
 from napari_dipr.errors import FileError
-from napari_dipr.io.checkpoint import STATES, VARIABLE, Checkpoints, Claim, cut_off, runs_folder
+from napari_dipr.io.checkpoint import Checkpoints, Claim
+from napari_dipr.io.cutoff import STATES, VARIABLE, cut_off, runs_folder
 from napari_dipr.io.sealed import read_sealed, seal_of
 from napari_dipr.measurement import Measurement
 from napari_dipr.solvers.position import Position
@@ -125,7 +127,7 @@ def _kill(case: dict[str, Any], seconds: float) -> dict[str, Any]:
         }
         for found in cut_off():
             kept = Claim(found).load()
-            problem = Problem.of(_measurement(case["side"]))
+            problem = Problem.of(ellipsoid((case["side"],) * 3))
             row |= {"iteration": kept.state.iteration, "lost": killed - times[kept.state.iteration]}
             row["seal"] = _seal(kept.state, kept.position)
             steps = run(problem, kept.recipe, kept.state, at=kept.position, interval=0)
@@ -171,18 +173,8 @@ def _compare(rows: list[dict[str, Any]], case: dict[str, Any]) -> None:
             break
 
 
-def _measurement(side: int) -> Measurement:
-    """Return the pattern of an ellipsoid with a smooth phase, with the noise of photons."""
-    axes = np.meshgrid(*[np.linspace(-1, 1, side, endpoint=False)] * 3, indexing="ij")
-    inside = sum((axis / size) ** 2 for axis, size in zip(axes, (0.3, 0.36, 0.42), strict=True)) < 1
-    x = inside * np.exp(2j * np.sin(3 * axes[0] + 2 * axes[1]))
-    intensities = np.abs(np.fft.fftn(x)) ** 2
-    counts = np.random.default_rng(0).poisson(intensities * (1e6 / intensities.max()))
-    return Measurement.of(counts.astype(np.float32), zero_frequency="corner", photons_per_unit=1, name="ellipsoid")
-
-
 def _begin(case: dict[str, Any]) -> tuple[Problem, Recipe, State, Measurement]:
-    measurement = _measurement(case["side"])
+    measurement = ellipsoid((case["side"],) * 3)
     problem = Problem.of(measurement)
     start = random_start(problem, autocorrelation_support(problem))
     return problem, Recipe.parse(case["recipe"], problem=problem), start, measurement

@@ -56,6 +56,32 @@ def show_verdicts(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_checkpoints(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.checkpoints.checkpoints`."""
+    table = _table(
+        f"Checkpoints every {result['interval']:g} s, {result['threads']} threads",
+        f"CPU: processor time that one takes; cost: loop time, median of {result['writes']} pairs of stretches and "
+        f"quartiles; shares: of the interval; ratio: iterations in {result['pairs']} runs of {result['seconds']:g} s "
+        "with over without.",
+        ("grid", "recipe"),
+        ("MB", "write", "CPU ms", "share", "cost ms", "quartiles", "share", "ratio"),
+        folds=True,
+    )
+    for row in result["rows"]:
+        low, high = row["cost_quartiles_ms"]
+        table.add_row(
+            "×".join(map(str, row["grid"])),
+            row["recipe"].partition("*")[0],
+            *(_text(row[key], ".3g") for key in ("megabytes", "write_ms", "cpu_ms")),
+            _text(row["cpu_share"], ".2%"),
+            _text(row["cost_ms"], ".3g"),
+            f"{low:.3g}…{high:.3g}",
+            _text(row["share"], ".2%"),
+            _text(row["ratio"], ".3f"),
+        )
+    Console().print(table)
+
+
 def show_kills(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.kills.kills`."""
     table = _table(

@@ -9,7 +9,8 @@ from rich.markup import escape
 from napari_dipr.cli.data import console
 from napari_dipr.cli.resume import KIND, WORDS
 from napari_dipr.errors import FileError
-from napari_dipr.io.checkpoint import Claim, CutOff, cut_off
+from napari_dipr.io.checkpoint import Claim
+from napari_dipr.io.cutoff import CutOff, cut_off
 from napari_dipr.reconstruct import Keeping
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from napari_dipr.cli.data import console
 from napari_dipr.errors import DiprError
 
 if TYPE_CHECKING:
-    from napari_dipr.io.checkpoint import CutOff
+    from napari_dipr.io.cutoff import CutOff
 
 # The words of the call that is being carried out.
 WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
@@ -32,7 +32,7 @@ def resume(
 
     It writes where the call that started it was to write.
     """
-    from napari_dipr.io.checkpoint import Claim, cut_off
+    from napari_dipr.io.cutoff import cut_off
 
     runs = cut_off()
     if listed:
@@ -50,6 +50,8 @@ def resume(
         raise DiprError(f"{len(chosen)} runs were cut off. Name one.")
     (run,) = chosen
     if discard:
+        from napari_dipr.io.checkpoint import Claim
+
         Claim(run).discard()
         console.print(f"{escape(run.name)} is deleted.")
         return

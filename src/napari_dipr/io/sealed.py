@@ -88,22 +88,6 @@ def read_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any
         raise FileError(f"{path.name} is missing or damaged: {error}.") from error
 
 
-def glance(path: Path) -> dict[str, Any]:
-    """Return the values at the top of a sealed file that are plain; only its header is read, and no seal checked.
-
-    Raises
-    ------
-    FileError
-        If it has no such header.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            values = json.loads((file.metadata() or {})["values"])["dict"]
-        return {name: value for name, value in values.items() if not isinstance(value, dict | list)}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path.name} is missing or damaged: {error}.") from error
-
-
 def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Return a value as JSON has it; tensors are put among the others and named."""
     if isinstance(value, np.ndarray):
