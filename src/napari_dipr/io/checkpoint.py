@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on after the program or the machine went down. Where they lie is in ``cutoff``."""
+"""Checkpoints: what a run needs to go on after the program or the machine went down."""
 
 import json
 import os
@@ -168,21 +168,22 @@ class Checkpoints:
         newest = [] if self._folder is None else states(self._folder)[:1]
         return sum(path.stat().st_size for path in newest)
 
-    def look(self, iterate: "Iterate", more: dict[str, Any] | None = None) -> None:
-        """Keep an iterate if it is time to; called as often as the run yields."""
+    def look(self, iterate: "Iterate", more: dict[str, Any] | None = None) -> bool:
+        """Keep an iterate if it is time to, and say so; called as often as the run yields."""
         if self._trouble is not None and not self._told:
             self._told = True
             self._tell(f"The run's state is not kept, and lost if the program ends: {self._trouble}")
         now = time.monotonic()
         self._looked, self._gap = now, max(now - self._looked, self._gap / 2)
         if now < self._due or (self._writer is not None and self._writer.is_alive()):
-            return
+            return False
         # No step writes into the tensors of a state; an accelerator's are brought over before the next one begins.
         state, position = iterate.state, iterate.position
         if state.object.device.type != "cpu":
             state, position = _on_cpu(state), _on_cpu(position)
         self._writer = Thread(target=self._write, args=(iterate, state, position, more or {}), daemon=True)
         self._writer.start()
+        return True
 
     def keep(self, iterate: "Iterate", more: dict[str, Any] | None = None) -> None:
         """Keep an iterate now, and wait for it."""
