@@ -193,7 +193,11 @@ def _watched(
     threshold: float | None,
 ) -> Reconstruction:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    at, more = None, {"threshold": threshold}
+    at: Iterate | None = None
+
+    def more() -> dict[str, Any]:
+        return {"threshold": threshold}
+
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=recipe.iterations)

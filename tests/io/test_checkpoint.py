@@ -195,6 +195,7 @@ def test_a_damaged_state_gives_way_to_the_one_before():
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
     claim = Claim(found)
     assert claim.load().state.iteration == 3
+    assert found.folder / STATES[claim.slot] == newest  # what is whole stays
     for name in STATES:
         (found.folder / name).write_bytes(b"")
     with pytest.raises(FileError, match="cannot be gone on with"):
@@ -261,7 +262,7 @@ def test_a_place_that_cannot_be_written_to_is_told_once(tmp_path, monkeypatch):
     measurement, words = a_measurement(), []
     problem, recipe, start = begun(measurement, "hio*30")
     kept = Checkpoints(measurement, recipe, {}, interval=0, tell=words.append)
-    end, _ = driven(run(problem, recipe, start, interval=0), lambda iterate: (kept.look(iterate), time.sleep(0.002))[0])
+    end, _ = driven(run(problem, recipe, start, interval=0), lambda iterate: (kept.look(iterate), time.sleep(0.002))[1])
     kept.end()
     assert end.iterations == 30
     assert len(words) == 1

@@ -1,5 +1,6 @@
 """How a call of ``reconstruct`` keeps its run, and finds the one of the same words that was cut off."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ class KeptRun:
             console.print(f"[bold]{escape(str(self._earlier[0]))}: add --resume to go on with it[/]")
         elif resume:
             console.print("nothing of this call was cut off: from the beginning")
-        self.keeping = Keeping(settings, every, self._claim) if every or self._claim else None
+        # One that is gone on with is deleted at its end, though nothing more of it is kept.
+        self.keeping = Keeping(settings, every or math.inf, self._claim) if every or self._claim else None
 
     def _warn(self, run: CutOff, settings: dict[str, Any]) -> None:
         if (before := run.settings.get("threads")) != settings["threads"]:

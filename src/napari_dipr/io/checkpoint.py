@@ -62,6 +62,13 @@ class Kept:
 class Claim:
     """A run that was cut off, in the hands of this program: no other one is offered it.
 
+    Attributes
+    ----------
+    run, folder, lock
+        The run, its folder, and what holds that.
+    slot
+        Which of its states to write over next: never the one that was loaded.
+
     Raises
     ------
     FileError
@@ -73,7 +80,7 @@ class Claim:
         held = hold(run.folder, 0.5)
         if held is None:
             raise FileError(f"The run {run.name} is in the hands of another program, or gone.")
-        self.lock = held
+        self.lock, self.slot = held, 0
 
     def measurement(self) -> "Measurement":
         """Return what the run is of.
@@ -100,10 +107,13 @@ class Claim:
             try:
                 found = read_sealed(path, device)
                 recipe = Recipe.model_validate_json(found["recipe"])
-                return Kept(found["state"], found["position"], recipe, found["more"])
+                kept = Kept(found["state"], found["position"], recipe, found["more"])
             except (FileError, KeyError, ValueError) as error:
                 trouble = trouble or error
-        raise FileError(f"The run {self.run.name} cannot be gone on with: {trouble or 'it has no state'}")
+            else:
+                self.slot = 1 - STATES.index(path.name)
+                return kept
+        raise FileError(f"The run {self.run.name} cannot be gone on with: {trouble or 'it has no state'} Discard it.")
 
     def discard(self) -> None:
         """Delete it."""
@@ -130,7 +140,7 @@ class Checkpoints:
     tell
         Told in words where the state cannot be kept, in the thread of the run.
     claim
-        The run that is gone on with, if it is one that was cut off.
+        The run that is gone on with, loaded, if it is one that was cut off.
     """
 
     def __init__(
@@ -147,9 +157,7 @@ class Checkpoints:
         self.interval, self._tell = interval, tell
         self._folder, self._lock, self._slot = None, None, 0
         if claim is not None:
-            self._folder, self._lock = claim.folder, claim.lock
-            newest = states(claim.folder)[:1]
-            self._slot = 1 - STATES.index(newest[0].name) if newest else 0
+            self._folder, self._lock, self._slot = claim.folder, claim.lock, claim.slot
         # The first one writes the measurement too, and nothing is kept before it.
         self._looked, self._gap = time.monotonic(), 0.0
         self._due = self._looked + interval / 2
@@ -168,8 +176,11 @@ class Checkpoints:
         newest = [] if self._folder is None else states(self._folder)[:1]
         return sum(path.stat().st_size for path in newest)
 
-    def look(self, iterate: "Iterate", more: dict[str, Any] | None = None) -> bool:
-        """Keep an iterate if it is time to, and say so; called as often as the run yields."""
+    def look(self, iterate: "Iterate", more: Callable[[], dict[str, Any]] = dict) -> bool:
+        """Keep an iterate if it is time to, and say so; called as often as the run yields.
+
+        ``more`` returns tensors and plain values to be kept beside it.
+        """
         if self._trouble is not None and not self._told:
             self._told = True
             self._tell(f"The run's state is not kept, and lost if the program ends: {self._trouble}")
@@ -181,14 +192,14 @@ class Checkpoints:
         state, position = iterate.state, iterate.position
         if state.object.device.type != "cpu":
             state, position = _on_cpu(state), _on_cpu(position)
-        self._writer = Thread(target=self._write, args=(iterate, state, position, more or {}), daemon=True)
+        self._writer = Thread(target=self._write, args=(iterate, state, position, more()), daemon=True)
         self._writer.start()
         return True
 
-    def keep(self, iterate: "Iterate", more: dict[str, Any] | None = None) -> None:
+    def keep(self, iterate: "Iterate", more: Callable[[], dict[str, Any]] = dict) -> None:
         """Keep an iterate now, and wait for it."""
         self.wait()
-        self._write(iterate, iterate.state, iterate.position, more or {})
+        self._write(iterate, iterate.state, iterate.position, more())
 
     def end(self) -> None:
         """Delete what was kept: the run is over."""
@@ -241,6 +252,8 @@ class Checkpoints:
             folder = root / f"{stamp(datetime.now())}-{uuid.uuid4().hex[:6]}"
             folder.mkdir()
             self._lock = hold(folder, 5)  # whoever lists the folders holds each for a moment
+            if self._lock is None:
+                raise OSError(f"{folder} cannot be locked")
             about = json.dumps(about_measurement(self.measurement), allow_nan=False)
             arrays = {"intensities": self.measurement.intensities, "measured": self.measurement.measured}
             try:

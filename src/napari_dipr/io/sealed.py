@@ -84,7 +84,7 @@ def read_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any
         return dict(_Restored(tensors, torch.device(device)).of(json.loads(text)))
     except FileError:
         raise
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:  # another version's among them
         raise FileError(f"{path.name} is missing or damaged: {error}.") from error
 
 

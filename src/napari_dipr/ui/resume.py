@@ -47,10 +47,11 @@ class Keeper:
     def look(self, iterate: Any, mailbox: Mailbox) -> None:
         """Keep where the run is, if it is time to and anything is new; also while it is held."""
         now = iterate.iteration, mailbox.posted
-        if now != self._kept:
-            more = {"wishes": mailbox.pending(), "settings": json.dumps(as_json(dict(self.settings)))}
-            if self._checkpoints.look(iterate, more):
-                self._kept = now
+        if now != self._kept and self._checkpoints.look(iterate, lambda: self._more(mailbox)):
+            self._kept = now
+
+    def _more(self, mailbox: Mailbox) -> dict[str, Any]:
+        return {"wishes": mailbox.pending(), "settings": json.dumps(as_json(dict(self.settings)))}
 
     def close(self, cut_off: bool) -> None:
         """Delete what was kept; of a run that is cut off, leave it to be offered."""
