@@ -55,7 +55,7 @@ def test_what_ctrl_c_cut_off_is_kept_and_gone_on_with(monkeypatch, tmp_path):
     assert (run.iteration, run.total) == (23, 59)
     assert "cut off at iteration 23 of 59" in call("resume", "--list").stderr
     monkeypatch.chdir("/")
-    result = call("resume")
+    result = call("resume", run.name)
     assert result.exit_code == 0, result.stderr
     whole, found = read_record(tmp_path / "whole.npz"), read_record(tmp_path / "a.npz")
     assert np.array_equal(found.object, whole.object)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from napari_dipr.errors import FileError
-from napari_dipr.io import checkpoint, cutoff
+from napari_dipr.io import checkpoint, cutoff, sealed
 from napari_dipr.io.checkpoint import Checkpoints, Claim
 from napari_dipr.io.cutoff import STATES, clean, cut_off, runs_folder
 from napari_dipr.io.sealed import read_sealed, write_sealed
@@ -267,6 +268,25 @@ def test_a_place_that_cannot_be_written_to_is_told_once(tmp_path, monkeypatch):
     assert end.iterations == 30
     assert len(words) == 1
     assert "not kept" in words[0]
+
+
+def test_on_a_full_disk_the_state_before_stays(monkeypatch):
+    kept = kept_run(iterations=(3,))
+    honest = sealed.save_file
+
+    def full(tensors, path, told):
+        honest(tensors, path, told)
+        path.write_bytes(path.read_bytes()[:100])
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    measurement = a_measurement()
+    seen = driven(run(*begun(measurement, "hio*9"), interval=0))[1]
+    monkeypatch.setattr(sealed, "save_file", full)
+    kept.keep(seen[5])
+    kept.leave()
+    (found,) = cut_off()
+    assert found.iteration == 3
+    assert not list(found.folder.glob("*.part"))
 
 
 def test_a_state_that_is_too_large_is_not_kept(monkeypatch):

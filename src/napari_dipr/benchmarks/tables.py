@@ -63,19 +63,18 @@ def show_checkpoints(result: dict[str, Any]) -> None:
         f"CPU: processor time that one takes; cost: loop time, median of {result['writes']} pairs of stretches and "
         f"quartiles; shares: of the interval; ratio: iterations in {result['pairs']} runs of {result['seconds']:g} s "
         "with over without.",
-        ("grid", "recipe"),
-        ("MB", "write", "CPU ms", "share", "cost ms", "quartiles", "share", "ratio"),
-        folds=True,
+        ("run",),
+        ("MB", "write ms", "CPU ms", "share", "cost ms", "quartiles", "share", "ratio"),
     )
     for row in result["rows"]:
         low, high = row["cost_quartiles_ms"]
         table.add_row(
-            "×".join(map(str, row["grid"])),
-            row["recipe"].partition("*")[0],
-            *(_text(row[key], ".3g") for key in ("megabytes", "write_ms", "cpu_ms")),
+            f"{row['recipe'].partition('*')[0]} {row['grid'][0]}{'²³'[len(row['grid']) - 2]}",
+            _text(row["megabytes"], ".3g"),
+            *(_text(row[key], ".0f") for key in ("write_ms", "cpu_ms")),
             _text(row["cpu_share"], ".2%"),
-            _text(row["cost_ms"], ".3g"),
-            f"{low:.3g}…{high:.3g}",
+            _text(row["cost_ms"], ".0f"),
+            f"{low:.0f}…{high:.0f}",
             _text(row["share"], ".2%"),
             _text(row["ratio"], ".3f"),
         )
