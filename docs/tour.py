@@ -12,7 +12,8 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_dipr.benchmarks.bragg import bragg
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import open_window
 from napari_dipr.ui.demo import SAMPLE, wait_for

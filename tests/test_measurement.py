@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
-from napari_dipr.measurement import Measurement, guess_zero_frequency, simulate
+from napari_dipr.measurement import Measurement, guess_zero_frequency
 
 shapes = st.one_of(st.tuples(*[st.integers(16, 24)] * 2), st.tuples(*[st.integers(16, 18)] * 3))
 
@@ -218,71 +218,6 @@ def test_measurements_can_be_compared_and_kept_in_a_set():
     a, b = of(pattern()), of(pattern())
     assert a != b
     assert len({a, a, b}) == 2
-
-
-@given(
-    st.one_of(st.tuples(*[st.integers(8, 13)] * 2), st.tuples(*[st.integers(8, 9)] * 3)), st.booleans(), st.floats(2, 3)
-)
-def test_a_simulation_is_the_squared_transform_of_its_truth(shape, is_complex, oversampling):
-    rng = np.random.default_rng(1)
-    picture = rng.random(shape) + (1j * rng.random(shape) if is_complex else 0)
-    measurement, truth = simulate(picture, oversampling=oversampling)
-    assert measurement.grid == truth.shape
-    for m, n in zip(truth.shape, shape, strict=True):
-        assert m % 2 == 0
-        assert m >= 2 * n
-        assert abs(m - oversampling * n) <= 1
-    np.testing.assert_allclose(
-        measurement.cornered_amplitudes() ** 2, np.abs(np.fft.fftn(truth)) ** 2, rtol=1e-4, atol=1e-4
-    )
-    middle = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(truth.shape, shape, strict=True))
-    np.testing.assert_array_equal(truth[middle], picture.astype(np.complex64))
-    assert np.count_nonzero(truth) == np.count_nonzero(picture)
-
-
-def test_photons_are_counted_and_the_truth_keeps_their_scale():
-    picture = np.random.default_rng(1).random((20, 20)) + 0.5
-    measurement, truth = simulate(picture, photons=1e6, seed=4)
-    counts = measurement.intensities
-    np.testing.assert_array_equal(counts, np.round(counts))
-    assert counts.sum() == pytest.approx(1e6, abs=5e3)
-    assert measurement.photons_per_unit == 1
-    expected = np.abs(np.fft.fftshift(np.fft.fftn(truth))) ** 2
-    assert expected.sum() == pytest.approx(1e6, rel=1e-5)
-    # Poisson: the variance is the mean.
-    bright = expected > 20
-    assert np.mean((counts - expected)[bright] ** 2 / expected[bright]) == pytest.approx(1, abs=0.25)
-    again, _ = simulate(picture, photons=1e6, seed=4)
-    other, _ = simulate(picture, photons=1e6, seed=5)
-    np.testing.assert_array_equal(again.intensities, counts)
-    assert (other.intensities != counts).any()
-
-
-@pytest.mark.parametrize(
-    ("picture", "options", "message"),
-    [
-        (np.zeros((20, 20)), {}, "not all zero"),
-        (np.full((20, 20), np.nan), {}, "finite"),
-        (np.ones(20), {}, r"2-D or 3-D.*\(20,\)"),
-        (np.full((20, 20), "a"), {}, "finite numbers"),
-        (np.ones((20, 20)), {"oversampling": 1.9}, "oversampling is 1.9; it must be between 2 and 16"),
-        (np.ones((20, 20)), {"oversampling": 20}, "between 2 and 16"),
-        (np.ones((20, 20)), {"oversampling": np.nan}, "between 2 and 16"),
-        (np.ones((20, 20)), {"photons": 0}, "photons is 0; it must be above 0"),
-        (np.ones((20, 20)), {"photons": np.inf}, "at most"),
-        (np.ones((20, 20)), {"photons": 1e25}, "at most"),
-        (np.ones((4, 4)), {}, "at least 16"),
-        (np.ones((20, 20, 3)), {}, "colour picture"),
-    ],
-)
-def test_a_simulation_that_cannot_be_is_refused(picture, options, message):
-    with pytest.raises(MeasurementError, match=message):
-        simulate(picture, **options)
-
-
-def test_the_largest_number_of_photons_can_be_drawn():
-    measurement, _ = simulate(np.ones((20, 20)), photons=1e18)
-    assert measurement.intensities.sum() == pytest.approx(1e18, rel=1e-3)
 
 
 def test_binning_sums_blocks_round_zero_frequency():

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from napari_dipr import reconstruct as module
 from napari_dipr.errors import FileError, SolverError
-from napari_dipr.measurement import simulate
+from napari_dipr.experiment import simulate
 from napari_dipr.reconstruct import Request, compared, fitting, known_object
 from napari_dipr.solvers.shrinkwrap import ShrinkWrap
 
@@ -20,7 +20,6 @@ def request(**changed):
         "partial_coherence": False,
         "positive": False,
         "real": False,
-        "free": 0.0,
         "model": None,
         "support": None,
         "seed": 0,
@@ -56,17 +55,17 @@ def failing(monkeypatch, error, times):
 def test_where_the_accelerators_memory_is_full_the_cpu_does_it(monkeypatch, measurement, console, error):
     monkeypatch.setattr(module, "find_device", lambda name: torch.device("cuda"))
     devices = failing(monkeypatch, error, 1)
-    result, recipe, place, _ = request().carry_out(measurement, "auto", console)
+    result, asked = request().carry_out(measurement, console)
     assert devices == ["cuda", "cpu"]
-    assert place == "cpu"
-    assert result.iterations == recipe.iterations == 20
+    assert asked.problem.device.type == "cpu"
+    assert result.iterations == asked.recipe.iterations == 20
     assert "memory of cuda is full: again on the cpu" in console.file.getvalue()
 
 
 def test_where_the_cpus_memory_is_full_it_is_told(monkeypatch, measurement, console):
     devices = failing(monkeypatch, MemoryError("no room"), 1)
     with pytest.raises(SolverError, match=r"memory is full \(no room\)\. Crop"):
-        request().carry_out(measurement, "cpu", console)
+        request().carry_out(measurement, console)
     assert devices == ["cpu"]
 
 
@@ -74,7 +73,7 @@ def test_other_errors_of_the_device_are_not_taken_for_a_full_memory(monkeypatch,
     monkeypatch.setattr(module, "find_device", lambda name: torch.device("cuda"))
     devices = failing(monkeypatch, RuntimeError("CUDA error: device-side assert triggered"), 1)
     with pytest.raises(RuntimeError, match="device-side assert"):
-        request().carry_out(measurement, "auto", console)
+        request().carry_out(measurement, console)
     assert devices == ["cuda"]
 
 
@@ -89,7 +88,7 @@ def test_the_plan_has_what_was_asked_for():
 def test_auto_is_planned_for_the_problem_that_is_solved(measurement, console):
     noisy, _ = simulate(1 + np.random.default_rng(0).random((12, 14)), oversampling=2.5, photons=1e5)
     for data, ends in ((measurement, "er"), (noisy, "poisson")):
-        _, recipe, *_ = request(recipe="auto", iterations=20).carry_out(data, "cpu", console)
+        recipe = request(recipe="auto", iterations=20).carry_out(data, console).asked.recipe
         assert recipe.stages[-1].algorithm.name == ends
 
 
@@ -98,9 +97,9 @@ def test_a_support_file_is_the_support(tmp_path, measurement, console):
     inside[8:20, 10:24] = True
     np.save(tmp_path / "inside.npy", inside)
     asked = request(support=str(tmp_path / "inside.npy"), shrink_wrap=False)
-    result, *_ = asked.carry_out(measurement, "cpu", console)
+    result, *_ = asked.carry_out(measurement, console)
     np.testing.assert_array_equal(result.support[0], inside)
-    unlike, *_ = request(support="autocorrelation", shrink_wrap=False).carry_out(measurement, "cpu", console)
+    unlike, *_ = request(support="autocorrelation", shrink_wrap=False).carry_out(measurement, console)
     assert not np.array_equal(unlike.support[0], inside)
 
 

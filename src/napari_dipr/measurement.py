@@ -16,8 +16,6 @@ from napari_dipr.geometry import Geometry
 from napari_dipr.physics.axes import along
 
 SMALLEST = 16
-# Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
-MOST_PHOTONS = 1e18
 Kind = Literal["intensity", "amplitude"]
 ZeroFrequency = Literal["centre", "corner"]
 
@@ -141,6 +139,17 @@ class Measurement:
     def voxel_size(self) -> tuple[float, ...] | None:
         """The object's, nanometres along each axis; None where the geometry does not tell."""
         return None if self.geometry is None else self.geometry.voxel_size(self.grid)
+
+    @property
+    def voxel_basis(self) -> NDArray[np.float64] | None:
+        """The edges of the object's voxel along the array's axes as columns ``[d, d]``, nm; None as of the size.
+
+        They are at right angles but for a rocking scan, see :meth:`~napari_dipr.geometry.Geometry.basis`.
+        """
+        if self.is_rocking_scan:
+            assert self.geometry is not None
+            return self.geometry.basis(self.grid)
+        return None if (voxel := self.voxel_size) is None else np.diag(voxel)
 
     @property
     def is_rocking_scan(self) -> bool:
@@ -271,94 +280,3 @@ def guess_zero_frequency(intensities: NDArray[Any]) -> ZeroFrequency:
         return float(np.nan_to_num(np.asarray(part, np.float64), nan=0, posinf=0, neginf=0).clip(0).sum())
 
     return "corner" if brightness([0] * array.ndim) > brightness([n // 2 for n in array.shape]) else "centre"
-
-
-def simulate(
-    picture: ArrayLike,
-    *,
-    oversampling: float = 2.0,
-    photons: float | None = None,
-    seed: int = 0,
-    name: str = "simulated",
-) -> tuple[Measurement, NDArray[np.complex64]]:
-    """Make a measurement from an object: pad, transform, and add photon noise where asked.
-
-    Parameters
-    ----------
-    picture
-        The object, 2-D or 3-D, real or complex.
-    oversampling
-        The pattern's side over the object's, at least 2 for the object to be determined.
-    photons
-        Photons in the whole pattern, Poisson distributed; None for a pattern without noise.
-    seed
-        Of the noise.
-    name
-        Of the measurement.
-
-    Returns
-    -------
-    measurement, truth : tuple
-        The truth is the object in the middle of the measurement's grid, complex64.
-
-    Raises
-    ------
-    MeasurementError
-        If the picture is not one, or the numbers are out of range.
-    """
-    array = np.asarray(picture)
-    if array.dtype.kind not in "buifc" or array.ndim not in (2, 3) or not np.isfinite(array).all() or not array.any():
-        raise MeasurementError(
-            f"An object is a 2-D or 3-D array of finite numbers that are not all zero, this is {array.dtype} of shape "
-            f"{array.shape}."
-        )
-    if not 2 <= oversampling <= 16:
-        raise MeasurementError(f"The oversampling is {oversampling:g}; it must be between 2 and 16.")
-    grid = tuple(2 * round(n * oversampling / 2) for n in array.shape)
-    truth = np.zeros(grid, np.complex64)
-    truth[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))] = array
-    history = f"simulated from an object of {array.shape} pixels, oversampling {oversampling:g}"
-    return diffracted(truth, history, photons=photons, seed=seed, name=name)
-
-
-def diffracted(
-    x: NDArray[np.complexfloating], step: str, *, photons: float | None = None, seed: int = 0, **known: Any
-) -> tuple[Measurement, NDArray[np.complex64]]:
-    """Make a measurement from an object on its whole grid: transform it, and add photon noise where asked.
-
-    Parameters
-    ----------
-    x
-        ``[*grid]``, in the middle.
-    step
-        Where it comes from, for the history.
-    photons, seed
-        As in :func:`simulate`.
-    **known
-        The measurement's other attributes.
-
-    Returns
-    -------
-    measurement, truth : tuple
-        The truth is the object, scaled to the photons.
-
-    Raises
-    ------
-    MeasurementError
-        If the number of photons is out of range, or the pattern cannot be a measurement.
-    """
-    if photons is not None and not 0 < photons <= MOST_PHOTONS:
-        raise MeasurementError(
-            f"The number of photons is {photons:g}; it must be above 0 and at most {MOST_PHOTONS:g}."
-        )
-    intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
-    history = [step]
-    scale = 1.0
-    if photons is not None:
-        # Intensities become counts, and the truth keeps its scale to them.
-        scale = photons / intensities.sum()
-        intensities = np.random.default_rng(seed).poisson(intensities * scale).astype(np.float64)
-        known["photons_per_unit"] = 1.0
-        history.append(f"Poisson noise of {photons:g} photons in all, seed {seed}")
-    measurement = Measurement.of(intensities, zero_frequency="centre", history=tuple(history), **known)
-    return measurement, (x * np.sqrt(scale)).astype(np.complex64)

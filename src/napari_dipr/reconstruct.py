@@ -1,20 +1,21 @@
 """A reconstruction from a measurement to its result, as it is asked for without a window."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
-from napari_dipr.errors import FileError, SolverError
+from napari_dipr.errors import FileError, MeasurementError, SolverError
 from napari_dipr.io.arrays import load_array
-from napari_dipr.io.checkpoint import Checkpoints, Claim
+from napari_dipr.io.checkpoint import Checkpoints, Claim, Kept
 from napari_dipr.io.cutoff import INTERVAL
 from napari_dipr.io.read import SAMPLE, load_mask
 from napari_dipr.io.record import read_record
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
 
 AUTOCORRELATION = "autocorrelation"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Request:
         Whether the support follows the object (as suits the model), and whether the light's coherence is estimated.
     positive, real
         What is known of the object.
-    free
-        Share of the pixels that is held back.
     model, support
         The network that proposes, or ``autocorrelation`` or a mask file; neither means the autocorrelation.
     seed
         Of a random start.
+    free
+        Share of the pixels that is held back; None for what is usual, nothing of one start and :data:`FREE` of many.
+    photons
+        Per unit of intensity; None for what the measurement says.
+    device
+        ``auto``, or the name of one.
     """
 
     recipe: str
@@ -62,10 +68,53 @@ class Request:
     partial_coherence: bool
     positive: bool
     real: bool
-    free: float
     model: str | None
     support: str | None
     seed: int
+    free: float | None = None
+    photons: float | None = None
+    device: str = "auto"
+
+    @property
+    def support_from(self) -> str:
+        """Where the first support comes from, in words."""
+        return f"model {self.model}" if self.model is not None else self.support or AUTOCORRELATION
+
+    def check(self) -> None:
+        """Find out what is wrong with it before anything is read.
+
+        Raises
+        ------
+        DiprError
+            If the recipe cannot be read, the device is not there, or the number of photons is not one.
+        """
+        find_device(self.device)
+        self.plan()
+        if self.photons is not None and not 0 < self.photons < float("inf"):
+            raise MeasurementError(
+                f"{self.photons:g} photons per unit of intensity were given; it must be a number above 0."
+            )
+
+    def suited(self, measurement: "Measurement") -> "tuple[Request, Measurement, str]":
+        """Return what suits a measurement: a model where none and no support was asked for, the photons, and words."""
+        if self.photons is not None:
+            measurement = replace(measurement, photons_per_unit=self.photons)
+        if self.model is not None or self.support is not None:
+            return self, measurement, ""
+        model, why = fitting(measurement)
+        return replace(self, model=model), measurement, why
+
+    def told(self, asked: "Asked") -> dict[str, Any]:
+        """Return what of it belongs into the provenance of any result."""
+        return {
+            "support_from": self.support_from,
+            "model": self.model,
+            "threshold": asked.threshold,
+            "device": str(asked.problem.device),
+            "positive": self.positive,
+            "real": self.real or self.positive,
+            "free_share": self.free or 0.0,
+        }
 
     def plan(self, problem: Problem | None = None) -> Recipe:
         """Return the recipe; without a problem, that of ``auto`` is what it does where nothing is known.
@@ -83,70 +132,106 @@ class Request:
             problem=problem,
         )
 
-    def carry_out(
-        self, measurement: "Measurement", device: str, console: Console, keeping: "Keeping | None" = None
-    ) -> "Carried":
+    def carry_out(self, measurement: "Measurement", console: Console, keeping: "Keeping | None" = None) -> "Carried":
         """Carry it out: where an accelerator's memory is full, on the CPU.
 
         With ``keeping`` its state is kept on the way, and a run that was cut off is gone on with.
         """
-        place = str(find_device(device))
-        try:
-            return self._on(measurement, place, console, keeping)
-        except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
-            if not is_out_of_memory(error):
-                raise
-            if place == "cpu":
-                raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
-        console.print(f"  the memory of {place} is full: again on the cpu")
-        release_memory()
-        return self._on(measurement, "cpu", console, keeping)
 
-    def _on(self, measurement: "Measurement", device: str, console: Console, keeping: "Keeping | None") -> "Carried":
-        problem = Problem.of(
+        def on(device: str) -> Carried:
+            kept = None if keeping is None else keeping.load(device)
+            if kept is None:
+                asked = self.asked(measurement, device)
+                start, at = asked.start(), None
+            else:
+                problem, threshold = self._problem(measurement, device), kept.more["threshold"]
+                asked = Asked(problem, kept.recipe, kept.position.first, None, threshold, self.seed)
+                start, at = kept.state, kept.position
+            checkpoints = None if keeping is None else keeping.begin(measurement, asked.recipe, console)
+            steps = run(asked.problem, asked.recipe, start, at=at)
+            return Carried(_watched(steps, asked, console, checkpoints), asked)
+
+        return with_enough_memory(self.device, on, lambda words: console.print(f"  {words}"))
+
+    def asked(self, measurement: "Measurement", device: str) -> "Asked":
+        """Return the problem, how to solve it, and from where."""
+        problem = self._problem(measurement, device)
+        recipe = self.plan(problem)
+        if self.model is not None:
+            proposal = propose(measurement, self.model, device=device)
+            first, support = torch.from_numpy(proposal.object)[None], as_support(proposal.support, problem)
+            return Asked(problem, recipe, support, first, proposal.threshold, self.seed)
+        if self.support in (None, AUTOCORRELATION):
+            support = autocorrelation_support(problem)
+        else:
+            support = as_support(load_mask(str(self.support)), problem)
+        return Asked(problem, recipe, support, None, None, self.seed)
+
+    def _problem(self, measurement: "Measurement", device: str) -> Problem:
+        return Problem.of(
             measurement,
             positive=self.positive,
             real=self.real,
-            free=self.free,
+            free=self.free or 0.0,
             coherent=self.plan().coherence is None,
             device=device,
         )
-        kept = None if keeping is None or keeping.claim is None else keeping.claim.load(device)
-        recipe = self.plan(problem) if kept is None else kept.recipe
-        threshold, at = None, None
-        if kept is not None:
-            start, at, threshold = kept.state, kept.position, kept.more.get("threshold")
-        elif self.model is not None:
-            proposal = propose(measurement, self.model, device=device)
-            first, threshold = torch.from_numpy(proposal.object)[None], proposal.threshold
-            start = start_from(problem, first, as_support(proposal.support, problem))
-        else:
-            start = self._start(problem)
-        checkpoints = None if keeping is None else keeping.begin(measurement, recipe, console)
-        steps = run(problem, recipe, start, at=at)
-        return Carried(_watched(steps, recipe, console, checkpoints, threshold), recipe, device, threshold)
-
-    def _start(self, problem: Problem) -> State:
-        if self.support in (None, AUTOCORRELATION):
-            return random_start(problem, autocorrelation_support(problem), self.seed)
-        return random_start(problem, as_support(load_mask(str(self.support)), problem), self.seed)
 
 
-class Carried(NamedTuple):
-    """What came of a request.
+class Asked(NamedTuple):
+    """What a request asks for on a device.
 
     Attributes
     ----------
-    result, recipe, device
-        The outcome, how it was come by, and the device it was on.
-    threshold
-        Of the network's support, share of the largest amplitude; None where no network proposed.
+    problem, recipe, support
+        What to solve, how, and the first support.
+    object, threshold
+        The network's object ``[1, *grid]`` and what made its support, share of the largest amplitude; None where none
+        proposed.
+    seed
+        Of a random start.
     """
 
-    result: Reconstruction
+    problem: Problem
     recipe: Recipe
-    device: str
+    support: Tensor
+    object: Tensor | None
     threshold: float | None
+    seed: int
+
+    def start(self) -> State:
+        """Return the start: the network's object, or phases at random."""
+        if self.object is None:
+            return random_start(self.problem, self.support, self.seed)
+        return start_from(self.problem, self.object, self.support)
+
+
+class Carried(NamedTuple):
+    """What came of a request."""
+
+    result: Reconstruction
+    asked: Asked
+
+
+def with_enough_memory(device: str, on: Callable[[str], T], say: Callable[[str], None]) -> T:
+    """Do something on a device: where an accelerator's memory is full, on the CPU, and say so.
+
+    Raises
+    ------
+    SolverError
+        If the CPU's is full, too.
+    """
+    place = str(find_device(device))
+    try:
+        return on(place)
+    except (RuntimeError, MemoryError) as error:  # torch has a kind of its own for CUDA alone
+        if not is_out_of_memory(error):
+            raise
+        if place == "cpu":
+            raise SolverError(f"The memory is full ({error}). Crop the measurement or take one frame.") from error
+    say(f"the memory of {place} is full: again on the cpu")
+    release_memory()
+    return on("cpu")
 
 
 class Keeping:
@@ -165,6 +250,10 @@ class Keeping:
     def __init__(self, settings: dict[str, Any], interval: float = INTERVAL, claim: Claim | None = None) -> None:
         self.settings, self.interval, self.claim = settings, interval, claim
         self._checkpoints: Checkpoints | None = None
+
+    def load(self, device: str) -> Kept | None:
+        """Return the state of the run that is gone on with, tensors on a device; None for a new one."""
+        return None if self.claim is None else self.claim.load(device)
 
     def begin(self, measurement: "Measurement", recipe: Recipe, console: Console) -> Checkpoints:
         """Return what keeps a run; where it begins again on another device, the same."""
@@ -187,20 +276,19 @@ class Keeping:
 
 def _watched(
     steps: Generator[Iterate, Any, Reconstruction],
-    recipe: Recipe,
+    asked: Asked,
     console: Console,
     checkpoints: Checkpoints | None,
-    threshold: float | None,
 ) -> Reconstruction:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     at: Iterate | None = None
 
     def more() -> dict[str, Any]:
-        return {"threshold": threshold}
+        return {"threshold": asked.threshold}
 
     try:
         with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("", total=recipe.iterations)
+            task = progress.add_task("", total=asked.recipe.iterations)
             while True:
                 try:
                     at = next(steps)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dipr.errors import MeasurementError
+from napari_dipr.experiment import Experiment
 from napari_dipr.geometry import Geometry
-from napari_dipr.measurement import Measurement, diffracted
+from napari_dipr.measurement import Measurement
 from napari_dipr.physics.orthogonal import positions
 
 Points = NDArray[np.float64]
@@ -50,7 +51,7 @@ def bragg_scan(
     displacement
         Of such points: how far the lattice is displaced there, ``[..., 3]`` nm.
     photons, seed
-        As in :func:`~napari_dipr.measurement.simulate`.
+        Of the :class:`~napari_dipr.experiment.Experiment`.
     name
         Of the measurement.
 
@@ -75,6 +76,5 @@ def bragg_scan(
         raise MeasurementError(
             f"No voxel is inside the crystal: they have edges of {geometry.voxel_size(grid)} nm. Make it larger."
         )
-    return diffracted(
-        truth, f"simulated from a crystal in {geometry}", photons=photons, seed=seed, name=name, geometry=geometry
-    )
+    experiment = Experiment.of(photons=photons, seed=seed)
+    return experiment.expose(truth, f"simulated from a crystal in {geometry}", name=name, geometry=geometry)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dipr.measurement import simulate
+from napari_dipr.experiment import simulate
 from napari_dipr.solvers.problem import Problem
 
 

@@ -8,7 +8,8 @@ import torch
 
 from napari_dipr import samples
 from napari_dipr.errors import ModelError, SupportError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.networks.propose import (
     answer_to,
     mirrors,

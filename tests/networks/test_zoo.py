@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 
 from napari_dipr.errors import ModelError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.networks.spec import DenoisersSpec, ModelSpec
 from napari_dipr.networks.zoo import (
     at_hand,

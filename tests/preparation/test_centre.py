@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.preparation.centre import find_centre
 
 

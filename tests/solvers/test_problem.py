@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dipr.errors import MeasurementError, SupportError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.physics.fourier import forward, mirrored
 from napari_dipr.solvers.problem import MAX_FRACTION, Problem, State, as_support, random_start, start_from
 from napari_dipr.solvers.projections import DM, ER, HIO, RAAR, RRR

@@ -173,25 +173,6 @@ def test_files_that_are_none_are_told(panel, idle, told, tmp_path):
     idle(lambda: any("missing.npy" in message for message in told.messages()))
 
 
-def test_a_picture_becomes_its_pattern(panel, idle):
-    picture = np.random.default_rng(0).random((40, 50)).astype(np.float32)
-    panel.picture.value = panel.session.viewer.add_image(picture, name="holiday")
-    panel.photons.value = 1e6
-    panel.simulate_button.click()
-    idle(lambda: panel.session.measurement is not None)
-    measurement = panel.session.measurement
-    assert measurement.grid == (80, 100)
-    assert measurement.photons_per_unit == 1
-    assert measurement.intensities.sum() == pytest.approx(1e6, rel=0.01)
-    assert panel.session.truth.shape == (80, 100)
-
-
-def test_a_colour_picture_is_refused_in_words(panel, told):
-    panel.picture.value = panel.session.viewer.add_image(np.zeros((30, 30, 3), np.uint8), rgb=True, name="photo")
-    panel.simulate_button.click()
-    assert any("colour" in message for message in told.messages())
-
-
 def test_an_array_is_chosen_in_the_tree_of_a_files_arrays(panel, use, idle, tmp_path):
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "scan.h5", "w") as file:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.ui.pictures import SMALL, brightest, colours, difference, draw, sections, thumbnail
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from napari_dipr.errors import DiprError
+from napari_dipr.experiment import simulate
 from napari_dipr.io.record import read_record
-from napari_dipr.measurement import simulate
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.samples import sample
 from napari_dipr.solvers.problem import Problem

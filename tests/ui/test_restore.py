@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_dipr.experiment import simulate
 from napari_dipr.io.record import is_result, read_record
-from napari_dipr.measurement import simulate
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import _load
 from napari_dipr.ui.refine_panel import WRITTEN

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.experiment import simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.networks.propose import propose
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample

@@ -27,7 +27,8 @@ from torch import Tensor
 from napari_dipr.ensembles.ensemble import Ensemble, Finished, combine, watch
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import AGREE, FAMILIES, KINDS, NONE, TWIN, verdict
-from napari_dipr.measurement import Measurement, diffracted
+from napari_dipr.experiment import Experiment
+from napari_dipr.measurement import Measurement
 from napari_dipr.physics.placement import twinned
 from napari_dipr.physics.registration import register
 from napari_dipr.physics.symmetry import nmse
@@ -183,9 +184,8 @@ def _finished(problem: Problem, recipe: Recipe, starts: Starts, count: int) -> t
 
 
 def _measured(truth: Objects, photons: float | None) -> tuple[Measurement, Tensor]:
-    measurement, known = diffracted(
-        truth, "simulated to judge verdicts", photons=photons, seed=int(abs(truth).sum() * 1e3)
-    )
+    experiment = Experiment.of(photons=photons, seed=int(abs(truth).sum() * 1e3))
+    measurement, known = experiment.expose(truth, "simulated to judge verdicts")
     return measurement, torch.from_numpy(known)
 
 

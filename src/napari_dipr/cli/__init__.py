@@ -3,7 +3,6 @@
 What is heavy (torch, napari) is imported by the commands that need it, so that ``--help`` is there at once.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +12,17 @@ from rich.markup import escape
 
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
-from napari_dipr.cli.data import console, look, prepare, tell
-from napari_dipr.cli.options import Frame, Key, Region, prepares
+from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
+from napari_dipr.cli.ensemble import ensemble, thresholds
+from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
 from napari_dipr.cli.resume import WORDS, resume
+from napari_dipr.cli.simulate import simulate
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
     from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.reconstruct import Request
 
 
 class _Group(typer.core.TyperGroup):
@@ -49,6 +51,9 @@ app = typer.Typer(
 )
 app.command()(look)
 app.command()(prepare)
+app.command()(simulate)
+app.command()(ensemble)
+app.command()(thresholds)
 app.command()(resume)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
@@ -81,6 +86,7 @@ def _main(
 
 @app.command()
 @prepares
+@solves
 def reconstruct(
     input: Annotated[
         str, typer.Argument(help="A pattern's file (docs/formats.md), a folder of TIFFs, or sample:fashion-0 … 255.")
@@ -94,25 +100,6 @@ def reconstruct(
             help="Folder for TIFF, or a file .tif, .ome.tif, .cxi, .npz, .vti, .png; again for more.",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|PATH", help="Network that proposes support and start.", show_default=False),
-    ] = None,
-    support: Annotated[
-        str | None,
-        typer.Option(metavar="autocorrelation|FILE", help="First support, instead of a network's.", show_default=False),
-    ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            metavar="PRESET|TEXT", help='hio, raar, alm, thorough, auto; or stages such as "hio(beta=0.8)*300 + er*50".'
-        ),
-    ] = "hio",
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Iterations of a preset.", show_default="those of the preset")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random start, where no network gives one.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
     ] = None,
@@ -123,24 +110,12 @@ def reconstruct(
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
     ] = None,
-    shrink_wrap: Annotated[bool, typer.Option("--shrink-wrap/--no-shrink-wrap", help="Let the support follow.")] = True,
-    positive: Annotated[bool, typer.Option("--positive", help="The object is real and not negative.")] = False,
-    real: Annotated[bool, typer.Option("--real", help="The object is real.")] = False,
-    coherence: Annotated[
-        bool, typer.Option("--partial-coherence", help="Estimate how far the light is coherent, too.")
-    ] = False,
-    free: Annotated[
-        float, typer.Option(min=0, max=0.5, metavar="SHARE", help="Hold pixels back to judge by, such as 0.05.")
-    ] = 0.0,
-    photons: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Photons per unit of intensity; 1 for counts.", show_default=False),
-    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's run, if it was cut off.")] = False,
     keep_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Keep the run's state so often, for --resume; 0: never.")
     ] = 20.0,
     *,
+    request: "Request",
     preparation: "Preparation",
 ) -> None:
     """Reconstruct an object without a window.
@@ -148,78 +123,44 @@ def reconstruct(
     Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
     support comes from the autocorrelation.
     """
-    if model is not None and support is not None:
-        raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
-
-    from napari_dipr.device import find_device
-    from napari_dipr.io.write import file_name, writable_folder, write_json
+    from napari_dipr.io.write import file_name, writable_folder
 
     # Whatever can be found wrong is found before the run, not after it.
-    find_device(device)
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
     from napari_dipr.cli.kept import kept_run
     from napari_dipr.io.provenance import provenance
-    from napari_dipr.io.read import read
     from napari_dipr.io.record import Record, check_writable, write_records
     from napari_dipr.lattice import crystal_of
-    from napari_dipr.reconstruct import AUTOCORRELATION, Request, compared, fitting, known_object
+    from napari_dipr.reconstruct import compared, known_object
 
-    request = Request(
-        recipe=recipe,
-        iterations=iterations,
-        shrink_wrap=shrink_wrap,
-        partial_coherence=coherence,
-        positive=positive,
-        real=real,
-        free=free,
-        model=model,
-        support=support,
-        seed=seed,
-    )
-    request.plan()
-    check_writable(_places(output, "measurement"))
+    check_writable(places(output, "measurement"))
     kept = kept_run(resume, keep_every)
-    measurement = kept.measurement() or read(input, key=key, frame=frame, region=region, preparation=preparation)
-    if photons is not None:
-        if not 0 < photons < float("inf"):
-            raise DiprError(f"{photons:g} photons per unit of intensity were given; it must be a number above 0.")
-        measurement = replace(measurement, photons_per_unit=photons)
-    tell(measurement)
+    there = kept.measurement()
+    request, measurement = opened(input, request, preparation, there, key=key, frame=frame, region=region)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
 
-    if model is None and support is None:
-        model, why = fitting(measurement)
-        request = replace(request, model=model)
-        console.print(f"  {escape(why)}")
-    support_from = f"model {model}" if model is not None else support or AUTOCORRELATION
-    result, plan, place, chosen = request.carry_out(measurement, device, console, kept.keeping)
+    result, asked = request.carry_out(measurement, console, kept.keeping)
 
     object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
     nmse = None if known is None else compared(object_, known, window)
     told = provenance(
         measurement,
-        plan,
+        asked.recipe,
         result,
-        support_from=support_from,
-        start="random phases" if model is None else "the network's object",
-        seed=seed if model is None else None,
-        model=model,
-        threshold=chosen,
-        device=place,
-        positive=positive,
-        real=real or positive,
-        free_share=free,
+        start="random phases" if request.model is None else "the network's object",
+        seed=request.seed if request.model is None else None,
         nmse=nmse,
+        **request.told(asked),
     )
     voxel = measurement.voxel_size
-    places = _places(output, file_name(measurement.name))
+    files = places(output, file_name(measurement.name))
     found = crystal_of(measurement, object_, inside)
     record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
-    paths = write_records(places, record, found)
+    paths = write_records(files, record, found)
     kept.end()
     last = result.history[-1]
     figures = {
@@ -233,22 +174,17 @@ def reconstruct(
         "likelihood": last.likelihood,
         "free_chi2": last.free_chi2,
         "free_likelihood": last.free_likelihood,
-        "support_from": support_from,
+        "support_from": request.support_from,
         "crystal": None if found is None else found.figures,
         "outputs": {kind: str(path) for kind, path in paths.items()},
     }
-    if json == "-":
-        import json as encoder
-
-        print(encoder.dumps(figures, indent=2))  # noqa: T201
-    elif json is not None:
-        write_json(json, figures)
+    tell_json(json, figures)
     error = "" if last.free_chi2 is None else f", free χ² {last.free_chi2:.4g}"
     error += "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
     size = "" if voxel is None else f" of {' × '.join(f'{side:.4g}' for side in voxel)} nm"
     console.print(
         f"χ² [bold]{figures['chi2']:.4g}[/], R {figures['r_factor']:.3f}{error}, support {figures['support_voxels']} "
-        f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {place}"
+        f"voxels{size}, {result.ended}, {result.seconds:.1f} s on {asked.problem.device}"
     )
     if found is not None:
         console.print(f"  {found}")
@@ -375,13 +311,6 @@ def train(
 
     weights = train_model(config, runs, resume=resume, images=images, device=device, devices=devices, nodes=nodes)
     console.print(f"  {escape(str(weights))}")
-
-
-def _places(outputs: list[Path], name: str) -> list[Path]:
-    """Return the files that outputs ask for: themselves, or in a folder the TIFF of that name."""
-    from napari_dipr.io.record import ending_of
-
-    return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
 
 
 def _needs_napari() -> None:

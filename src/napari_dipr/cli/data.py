@@ -1,7 +1,7 @@
 """The commands that look into files and prepare measurements."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from napari_dipr.cli.options import Frame, Key, Region, prepares
 if TYPE_CHECKING:
     from napari_dipr.measurement import Measurement
     from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.reconstruct import Request
 
 # Words for people go to stderr; stdout is for what other programs read.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +23,40 @@ def tell(measurement: "Measurement") -> None:
     console.print(f"[bold]{escape(measurement.name)}[/], {' × '.join(map(str, measurement.grid))} pixels")
     for step in measurement.history:
         console.print(f"  {escape(step)}")
+
+
+def opened(
+    input: str, request: "Request", preparation: "Preparation", there: "Measurement | None" = None, **part: Any
+) -> "tuple[Request, Measurement]":
+    """Read what is to be solved, or take what is there, and say what it is; return the fitting request, and it."""
+    from napari_dipr.io.read import read
+
+    measurement = read(input, preparation=preparation, **part) if there is None else there
+    tell(measurement)
+    request, measurement, why = request.suited(measurement)
+    if why:
+        console.print(f"  {escape(why)}")
+    return request, measurement
+
+
+def places(outputs: list[Path], name: str) -> list[Path]:
+    """Return the files that outputs ask for: themselves, or in a folder the TIFF of that name."""
+    from napari_dipr.io.record import ending_of
+
+    return [output if ending_of(output) else output / f"{name}.tif" for output in outputs]
+
+
+def tell_json(json: str | None, figures: dict[str, Any]) -> None:
+    """Write figures where they were asked for: into a file, or for ``-`` on stdout."""
+    from napari_dipr.io.provenance import as_json
+    from napari_dipr.io.write import write_json
+
+    if json == "-":
+        import json as encoder
+
+        print(encoder.dumps(as_json(figures), indent=2))  # noqa: T201
+    elif json is not None:
+        write_json(json, figures)
 
 
 def look(

@@ -1,4 +1,4 @@
-"""Options of the command line that several commands share: how a measurement is read and prepared."""
+"""Options of the command line that several commands share: how a measurement is read, prepared and solved."""
 
 import inspect
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.reconstruct import Request
 
-PANEL = "Preparation"
-
+PREPARATION, SOLVING = "Preparation", "Solving"
 
 Key = Annotated[
     str | None, typer.Option(metavar="NAME", help="Array in an NPZ, HDF5 or MAT file.", show_default="the largest")
@@ -26,8 +26,53 @@ Region = Annotated[
 ]
 
 
-def _option(*names: str, **more: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=PANEL, show_default=more.pop("show_default", False), **more)
+def _option(*names: str, panel: str = PREPARATION, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, show_default=more.pop("show_default", False), **more)
+
+
+def _solving(
+    model: Annotated[
+        str | None, _option(metavar="NAME|PATH", panel=SOLVING, help="Network that proposes support and start.")
+    ] = None,
+    support: Annotated[
+        str | None,
+        _option(metavar="autocorrelation|FILE", panel=SOLVING, help="First support, instead of a network's."),
+    ] = None,
+    recipe: Annotated[
+        str,
+        _option(
+            metavar="PRESET|TEXT",
+            panel=SOLVING,
+            show_default=True,
+            help='hio, raar, alm, thorough, auto; or stages such as "hio(beta=0.8)*300 + er*50".',
+        ),
+    ] = "hio",
+    iterations: Annotated[
+        int | None, _option(min=1, panel=SOLVING, help="Iterations of a preset.", show_default="those of the preset")
+    ] = None,
+    seed: Annotated[
+        int, _option(min=0, panel=SOLVING, show_default=True, help="Of random starts, where no network gives one.")
+    ] = 0,
+    device: Annotated[str, _option(panel=SOLVING, show_default=True, help="auto, cuda, mps or cpu.")] = "auto",
+    shrink_wrap: Annotated[
+        bool,
+        _option("--shrink-wrap/--no-shrink-wrap", panel=SOLVING, show_default=True, help="Let the support follow."),
+    ] = True,
+    positive: Annotated[bool, _option("--positive", panel=SOLVING, help="The object is real and at least 0.")] = False,
+    real: Annotated[bool, _option("--real", panel=SOLVING, help="The object is real.")] = False,
+    partial_coherence: Annotated[
+        bool, _option("--partial-coherence", panel=SOLVING, help="Estimate how far the light is coherent, too.")
+    ] = False,
+    free: Annotated[
+        float | None,
+        _option(min=0, max=0.5, metavar="SHARE", panel=SOLVING, help="Hold pixels back to judge by, such as 0.05."),
+    ] = None,
+    photons: Annotated[
+        float | None,
+        _option(min=0, metavar="N", panel=SOLVING, help="Photons per unit of intensity; 1 for counts."),
+    ] = None,
+) -> None:
+    """Hold the options' signature."""
 
 
 def _settings(
@@ -78,21 +123,42 @@ def _settings(
 
 def prepares(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a preparation; it gets what they say as its argument ``preparation``."""
-    options = inspect.signature(_settings).parameters
-    own = [p for name, p in inspect.signature(command).parameters.items() if name != "preparation"]
+    return _with_options(command, _settings, "preparation", preparation_of)
+
+
+def solves(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a request; it gets what they say as its argument ``request``."""
+    return _with_options(command, _solving, "request", request_of)
+
+
+def _with_options(
+    command: Callable[..., None], held: Callable[..., None], name: str, made: Callable[[dict[str, Any]], Any]
+) -> Callable[..., None]:
+    """Give a command the options of another signature; it gets what is made of them as an argument of that name."""
+    options = inspect.signature(held).parameters
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
 
     @wraps(command)
-    def prepared_command(**arguments: Any) -> None:
-        chosen = {name: arguments.pop(name) for name in options}
-        command(**arguments, preparation=preparation_of(chosen))
+    def with_options(**arguments: Any) -> None:
+        chosen = {option: arguments.pop(option) for option in options}
+        command(**arguments, **{name: made(chosen)})
 
-    prepared_command.__signature__ = inspect.Signature([*own, *options.values()])  # type: ignore[attr-defined]
-    hints = {name: hint for name, hint in get_type_hints(_settings, include_extras=True).items() if name != "return"}
-    prepared_command.__annotations__ = {
-        **{p.name: p.annotation for p in own},
-        **hints,
-    }
-    return prepared_command
+    both = sorted([*own, *options.values()], key=lambda p: p.kind)  # what others are to give is by name alone
+    with_options.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    hints = {option: hint for option, hint in get_type_hints(held, include_extras=True).items() if option != "return"}
+    with_options.__annotations__ = {**{p.name: p.annotation for p in own}, **hints}
+    return with_options
+
+
+def request_of(options: dict[str, Any]) -> "Request":
+    """Return the request that options ask for."""
+    if options["model"] is not None and options["support"] is not None:
+        raise typer.BadParameter("give --model or --support, not both", param_hint="--support")
+    from napari_dipr.reconstruct import Request
+
+    request = Request(**options)
+    request.check()
+    return request
 
 
 def preparation_of(options: dict[str, Any]) -> "Preparation":

@@ -63,10 +63,10 @@ CHI2 = Criterion(
 
 def rows_of(result: Reconstruction, numbers: Sequence[int], seeds: Sequence[int]) -> list[Row]:
     """Return the rows of a batch of starts. Each has an equal part of its seconds."""
-    pixels, seconds, free = result.support.flatten(1).sum(1).tolist(), result.seconds / len(numbers), result.errors.free
+    pixels, seconds = result.support.flatten(1).sum(1).tolist(), result.seconds / len(numbers)
     rows = []
     for i, (number, seed) in enumerate(zip(numbers, seeds, strict=True)):
-        figures = _figures(result.errors, i) | ({} if free is None else _figures(free, i, "free_"))
+        figures: dict[str, Any] = figures_of(result.errors, i)
         figures |= {"iterations": result.iterations, "seconds": seconds, "ended": result.ended}
         rows.append(Row(number=number, seed=seed, support_pixels=pixels[i], **figures))
     return rows
@@ -109,6 +109,8 @@ def kept(rows: Sequence[Row], criterion: Criterion, most: int | None = None) -> 
     return tuple(i in chosen for i in range(len(rows)))
 
 
-def _figures(errors: Errors, i: int, prefix: str = "") -> dict[str, Any]:
+def figures_of(errors: Errors, i: int = 0, prefix: str = "") -> dict[str, float | None]:
+    """Return the errors of sample ``i`` by the names that they have in a row."""
     values = {"chi2": errors.chi2, "r_factor": errors.r_factor, "likelihood": errors.likelihood}
-    return {prefix + name: None if value is None else float(value[i]) for name, value in values.items()}
+    figures = {prefix + name: None if value is None else float(value[i]) for name, value in values.items()}
+    return figures if errors.free is None else figures | figures_of(errors.free, i, "free_")

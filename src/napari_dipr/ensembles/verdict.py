@@ -26,6 +26,9 @@ AGREE, TWIN, FAMILIES, NONE = KINDS = ("agree", "twin superposed", "distinct fam
 SAME = 0.9
 # Share of the starts that must be in the largest family to agree, and in the two largest to be distinct ones.
 MOST = 0.75
+# Correlation that two starts must have in the median to agree. Those that differ by chance alone are then each within
+# an nmse of .07 of what they have in common, with room to .1 for what all have wrong. Chosen when seed 12 had two such.
+AGREED = 0.93
 # Likeness of a start to its own twin from which it may be superposed with it.
 TWINNED = 0.75
 # χ² from which a start does not explain the measurement, if it is so many times the photons' noise too, where they are
@@ -87,6 +90,7 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
     members = _judged(ensemble)
     objects = ensemble.objects[members]
     alike = correlations(objects)
+    agreement = float(np.median(alike[np.triu_indices(len(members), 1)]))
     sizes = _families(alike)
     n = len(members)
     likeness = float(np.median([twin_likeness(x) for x in objects]))
@@ -97,13 +101,12 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
     largest = sizes[0] / n
     if likeness >= TWINNED and other:
         kind = TWIN
-    elif largest >= MOST and not other:
+    elif largest >= MOST and agreement >= AGREED and not other:
         kind = AGREE
     elif len(sizes) > 1 and sizes[1] >= 2 and sum(sizes[:2]) / n >= MOST:
         kind = FAMILIES
     else:
         kind = NONE
-    agreement = float(np.median(alike[np.triu_indices(n, 1)]))
     figures = {
         "agreement": agreement,
         "largest": largest,

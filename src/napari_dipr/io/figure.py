@@ -48,8 +48,10 @@ def write_png(record: "Record", path: Path) -> None:
     }
     for name, values in record.fields.items():
         shown = _inside(values, record)
-        most = float(np.abs(shown).max()) if shown.count() else 1.0
-        pictures[name] = (shown, {"cmap": "RdBu_r", "vmin": -most or -1.0, "vmax": most or 1.0})
+        most = float(np.abs(shown).max() or 1.0) if shown.count() else 1.0
+        signed = shown.count() and shown.min() < 0
+        look = {"cmap": "RdBu_r", "vmin": -most} if signed else {"cmap": "magma", "vmin": 0.0}
+        pictures[name] = (shown, {**look, "vmax": most})
     planes = _planes(record)
     figure = Figure(
         figsize=(SIDE * 1.25 * len(pictures), SIDE * len(planes) + 0.9), dpi=DPI, layout="compressed", facecolor="w"

@@ -13,6 +13,7 @@ from napari_dipr.io.arrays import Loaded, digest, load_array
 from napari_dipr.io.record import Record, told_by
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
+from napari_dipr.preparation.bad import PLAIN
 from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
 from napari_dipr.samples import sample
 
@@ -127,6 +128,9 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
         geometry = None if ours["geometry"] is None else Geometry.model_validate(ours["geometry"])
         if p.zero_frequency is None:
             p = p.model_copy(update={"zero_frequency": "centre"})
+        # What is bad was settled then; among few photons, guessing again may find saturated pixels that are none.
+        if p.leave_out == PLAIN and p.saturation is None:
+            p = p.model_copy(update={"leave_out": ()})
     geometry = p.geometry or geometry
     if geometry is not None:
         geometry = geometry.binned(loaded.steps)  # of a region that leaves pixels out between

@@ -90,7 +90,8 @@ def propose(measurement: Measurement, model: str, *, device: str = "auto", thres
     Examples
     --------
     >>> import numpy as np
-    >>> from napari_dipr.measurement import Measurement, simulate
+    >>> from napari_dipr.experiment import simulate
+    >>> from napari_dipr.measurement import Measurement
     >>> from napari_dipr.networks.propose import propose
     >>> pattern = simulate(np.ones((24, 18)))[0].intensities
     >>> pattern[:2] = np.nan  # as some detectors mark their gaps

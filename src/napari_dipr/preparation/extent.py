@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.axes import along
+from napari_dipr.physics.axes import from_middle
 
 # As for a first support: streaks and what else is in a real pattern leave a pedestal of some hundredths.
 LEVEL = 0.04
@@ -72,8 +72,7 @@ def find_extent(measurement: Measurement) -> Extent:
     if not measured[near].all():
         rho = _autocorrelation(_relative(y, measured, one_count))
         rho = ndimage.gaussian_filter(rho, 1)
-        steps = (np.arange(n) - m for n, m in zip(y.shape, middle, strict=True))
-        lag = np.sqrt(sum(along(step, axis, y.ndim) ** 2.0 for axis, step in enumerate(steps)))
+        lag = from_middle(y.shape)
         level = PLATEAU * float(np.median(rho[(lag >= 2) & (lag <= 4)]))
         rho[lag < 2] = np.inf
     else:

@@ -5,21 +5,21 @@ from typing import Any
 
 import napari
 import numpy as np
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
-from napari.layers import Image, Labels
+from magicgui.widgets import CheckBox, ComboBox
+from napari.layers import Labels
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_dipr.errors import DiprError
-from napari_dipr.measurement import Measurement, simulate
+from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import is_foreign
-from napari_dipr.ui.forms import Form, button, data_of, follow, layer_choice, remark, told
-from napari_dipr.ui.memory import FormMemory
+from napari_dipr.ui.forms import Form, button, follow, layer_choice, remark, told
 from napari_dipr.ui.prepare_form import PrepareForm
 from napari_dipr.ui.preview import Bench, Preview
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.simulate_form import SimulateForm
 from napari_dipr.ui.source_form import SourceForm
 
 # Milliseconds until the layers of a preview are gone.
@@ -68,9 +68,11 @@ class MeasurementPanel(QWidget):
         layout.addWidget(self.use_button)
         layout.addWidget(self.outcome)
         layout.addWidget(self._masking())
-        layout.addWidget(self._simulation())
+        self.simulation = SimulateForm(session)
+        simulating = QCollapsible("Simulate from a picture")
+        simulating.addWidget(self.simulation)
+        layout.addWidget(simulating)
 
-        self.memory = FormMemory("simulation", {"oversampling": self.oversampling, "photons": self.photons})
         layout.addWidget(button("Reset form", "All of this form as it was at first", self._reset))
         layout.addStretch()
         self.loaded.changed.connect(told(session.take_up))
@@ -93,7 +95,7 @@ class MeasurementPanel(QWidget):
 
     def _reset(self) -> None:
         self.prepare.reset()
-        self.memory.reset()
+        self.simulation.reset()
 
     def _list_loaded(self) -> None:
         names = self.session.loaded
@@ -150,37 +152,6 @@ class MeasurementPanel(QWidget):
             f"Blue (1) was not measured, and is left free; erase (0) what was. {words}{self._suggestion}"
         )
 
-    def _simulation(self) -> QCollapsible:
-        self.picture = layer_choice(
-            self.session.viewer,
-            Image,
-            "picture",
-            "Any image layer: the object whose pattern is simulated",
-            is_foreign,
-        )
-        self.oversampling = FloatSpinBox(
-            value=2,
-            min=2,
-            max=16,
-            step=0.5,
-            label="oversampling",
-            tooltip="Side of the pattern over that of the object",
-        )
-        self.photons = FloatSpinBox(
-            value=0, min=0, max=1e15, step=1e6, label="photons", tooltip="In the whole pattern; 0: no noise"
-        )
-        form = Form()
-        form.add(self.picture, self.oversampling, self.photons)
-        self.simulate_button = button(
-            "Simulate", "Make the pattern of this picture, and use it as measurement", self._simulate
-        )
-        form.addRow("", self.simulate_button)
-        inner = QWidget()
-        inner.setLayout(form)
-        section = QCollapsible("Simulate from a picture")
-        section.addWidget(inner)
-        return section
-
     # --- to a measurement --------------------------------------------------------------------------------------------
 
     def _prepared(
@@ -225,7 +196,6 @@ class MeasurementPanel(QWidget):
 
         self._prepared(used, "Preparing")
         self.prepare.memory.save()
-        self.memory.save()
 
     def _previewed(self, wanted: bool) -> None:
         if wanted:
@@ -275,21 +245,6 @@ class MeasurementPanel(QWidget):
 
     def _tell_outcome(self, measurement: Measurement, extent: str) -> None:
         self.outcome.setText("\n".join([*measurement.history, extent]))
-
-    def _simulate(self) -> None:
-        layer = self.picture.value
-        if layer is None:
-            raise DiprError("Choose an image layer as the picture first. File › Open Sample has some.")
-        self.memory.save()
-        array, photons = np.asarray(data_of(layer)), self.photons.value or None
-        name, oversampling = f"{layer.name} simulated", self.oversampling.value
-
-        def used(result: Any) -> None:
-            layer.visible = False
-            self.session.use(*result)
-
-        job = lambda: simulate(array, oversampling=oversampling, photons=photons, name=name)  # noqa: E731
-        self.session.do(job, used, f"Simulating {layer.name}")
 
     @property
     def summary(self) -> str:

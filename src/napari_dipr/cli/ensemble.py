@@ -1,0 +1,257 @@
+"""The commands for many starts of a measurement."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from napari_dipr.cli.data import console, opened, places, tell_json
+from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
+from napari_dipr.errors import RecipeError
+from napari_dipr.extras import require
+
+if TYPE_CHECKING:
+    from napari_dipr.ensembles.ensemble import Progress
+    from napari_dipr.gather import Gathered
+    from napari_dipr.preparation.steps import Preparation
+    from napari_dipr.reconstruct import Request
+
+Input = Annotated[str, typer.Argument(help="A pattern's file, a folder of TIFFs, or a sample.")]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")]
+Curves = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False, show_default=False)
+]
+
+
+@prepares
+@solves
+def ensemble(
+    input: Input,
+    output: Annotated[
+        list[Path],
+        typer.Option("--output", "-o", metavar="DIR|FILE", help="For the mean, with its variance; as of reconstruct."),
+    ],
+    starts: Annotated[int, typer.Option(min=2, help="How many.")] = 20,
+    keep: Annotated[
+        int | None, typer.Option(min=2, help="How many to average at most.", show_default="those near the best")
+    ] = None,
+    perturb: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=10,
+            metavar="AMOUNT",
+            help="Begin near the network's object, with so much of its amplitude at random.",
+            show_default="at random",
+        ),
+    ] = None,
+    curves: Curves = None,
+    json: Json = None,
+    key: Key = None,
+    frame: Frame = None,
+    region: Region = None,
+    *,
+    request: "Request",
+    preparation: "Preparation",
+) -> None:
+    """Run many starts, say whether they agree, and average the best.
+
+    Where nothing is said of --free, 5 % of the pixels are held back to rank the starts by. --seed is the first one's.
+    """
+    if curves is not None:
+        require("Drawing curves", "matplotlib", "figures")
+    from napari_dipr.gather import gather
+    from napari_dipr.io.record import check_writable, write_records
+    from napari_dipr.io.write import file_name, writable_folder
+    from napari_dipr.lattice import crystal_of
+
+    check_writable(places(output, "measurement"))
+    for path in (curves, None if json in (None, "-") else Path(json)):
+        if path is not None:
+            writable_folder(path.parent)
+    request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
+    with _bar() as bar:
+        task = bar.add_task("", total=starts)
+
+        def progress(at: "Progress") -> None:
+            of_batch = 0.0 if at.at is None else at.at.iteration / at.at.total * len(at.running)
+            done = len(at.finished)
+            words = f"starts, {done} of {at.count} done" if done < at.count else "laying them over each other"
+            bar.update(task, completed=done + of_batch, description=words)
+
+        found = gather(request, measurement, starts, keep=keep, perturb=perturb, progress=progress, say=_remark)
+    record = found.record()
+    crystal = crystal_of(measurement, record.object, record.support)
+    paths = write_records(places(output, file_name(measurement.name)), record, crystal)
+    figures = {
+        **found.figures(),
+        "voxel_size_nm": measurement.voxel_size,
+        "crystal": None if crystal is None else crystal.figures,
+        "outputs": {kind: str(path) for kind, path in paths.items()},
+    }
+    if curves is not None:
+        from napari_dipr.io.curves import draw_ensemble
+
+        draw_ensemble(curves, found.ensemble, measurement.name)
+    tell_json(json, figures)
+    _tell(found, figures)
+    if crystal is not None:
+        console.print(f"  {crystal}")
+    for path in [*paths.values(), *([curves] if curves is not None else [])]:
+        console.print(f"  {escape(str(path))}")
+
+
+@prepares
+@solves
+def thresholds(
+    input: Input,
+    values: Annotated[
+        str, typer.Option("--thresholds", metavar="T,T,…", help="Of shrink-wrap, shares of the maximum.")
+    ] = "0.05,0.075,0.1,0.125,0.15,0.175,0.2,0.25,0.3",
+    starts: Annotated[int, typer.Option(min=2, help="How many with each.")] = 5,
+    curves: Curves = None,
+    json: Json = None,
+    key: Key = None,
+    frame: Frame = None,
+    region: Region = None,
+    *,
+    request: "Request",
+    preparation: "Preparation",
+) -> None:
+    """Show how the error of held-back pixels depends on the support's threshold.
+
+    Where it is least, the support is as tight as the measurement asks for.
+    """
+    from dataclasses import asdict, replace
+
+    from rich.table import Table
+
+    if curves is not None:
+        require("Drawing curves", "matplotlib", "figures")
+    from napari_dipr.ensembles.starts import Starts
+    from napari_dipr.ensembles.thresholds import threshold_curve
+    from napari_dipr.gather import FREE
+    from napari_dipr.io.write import writable_folder
+    from napari_dipr.reconstruct import with_enough_memory
+
+    try:
+        chosen = [float(value) for value in values.split(",")]
+    except ValueError as error:
+        raise RecipeError(f"Thresholds are numbers after commas, this is {values!r}.") from error
+    for path in (curves, None if json in (None, "-") else Path(json)):
+        if path is not None:
+            writable_folder(path.parent)
+    request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
+    request = replace(request, free=FREE if request.free is None else request.free)
+    with _bar() as bar:
+        task = bar.add_task("", total=len(chosen) * starts)
+
+        def progress(number: int, done: int) -> None:
+            bar.update(task, completed=number * starts + done, description=f"threshold {chosen[number]:g}")
+
+        def on(device: str) -> list[Any]:
+            asked = request.asked(measurement, device)
+            first = Starts(asked.support, seed=request.seed)
+            return list(threshold_curve(asked.problem, asked.recipe, first, starts, chosen, progress=progress))
+
+        points = with_enough_memory(request.device, on, _remark)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("threshold", "free likelihood", "free χ²", "χ²", "R", "support"):
+        table.add_column(heading, justify="right")
+    least = min(points, key=lambda point: point.criterion.of(point.best))
+    for point in points:
+        row = point.best
+        table.add_row(
+            f"{point.threshold:g}",
+            *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
+            str(int(row.support_pixels)),
+            style="bold" if point is least else "",
+        )
+    tell_json(
+        json,
+        {
+            "by": least.criterion.words,
+            "least": least.threshold,
+            "points": [{"threshold": p.threshold, "starts": [asdict(row) for row in p.rows]} for p in points],
+        },
+    )
+    console.print(table)
+    console.print(
+        f"{least.criterion.words} of the best of {starts} starts is least with the threshold {least.threshold:g}"
+    )
+    if least.threshold in (min(chosen), max(chosen)) and len(chosen) > 1:
+        console.print("  that is the last one tried: the least may lie beyond")
+    if curves is not None:
+        from napari_dipr.io.curves import draw_thresholds
+
+        draw_thresholds(curves, points, measurement.name)
+        console.print(f"  {escape(str(curves))}")
+
+
+def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
+    """Say what the starts came to: a table, and in words what they have in common."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("start", "free likelihood", "free χ²", "χ²", "R", "support", "s", ""):
+        table.add_column(heading, justify="right")
+    rows, kept = found.ensemble.rows, found.ensemble.kept
+    for i in found.ensemble.order:
+        row = rows[i]
+        table.add_row(
+            str(row.number),
+            *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
+            str(int(row.support_pixels)),
+            f"{row.seconds:.1f}",
+            "kept" if kept[i] else "",
+            style="" if kept[i] else "dim",
+        )
+    console.print(table)
+    criterion = found.ensemble.criterion
+    console.print(f"ranked by {criterion.words}; from {found.starts}")
+    if criterion.warning:
+        console.print(f"  [yellow]{criterion.warning}[/]")
+    common, unit = found.ensemble.consensus, figures["unit"]
+    mean, count = figures["mean"], sum(kept)
+    error = "" if mean["free_chi2"] is None else f", free χ² {mean['free_chi2']:.4g}"
+    console.print(
+        f"mean of {count}: χ² {mean['chi2']:.4g}{error}, support {mean['support_voxels']} voxels; the starts differ "
+        f"from it by {common.spread:.3f} of its energy, the first eigenmode has {common.modes.shares[0]:.3f}"
+    )
+    if common.prtf is None:
+        console.print("  no PRTF: the starts are not independent")
+    else:
+        curve = common.prtf
+        console.print(
+            f"  PRTF: {curve.mean:.3f} in the mean, {_reached(curve.resolution, unit, '1/e')}; beyond chance "
+            f"({curve.chance:.2f} of {curve.starts} starts) {_reached(curve.resolution_beyond_chance, unit, '1/e')}"
+        )
+    if common.fsc is not None:
+        console.print(
+            f"  FSC of two halves: {_reached(common.fsc.resolution, unit, '.5')}, "
+            f"{_reached(common.fsc.half_bit_resolution, unit, 'half a bit')}"
+        )
+    console.print(f"[bold]{escape(found.verdict.words)}[/]")
+    if found.verdict.cause:
+        console.print(f"  likely: {escape(found.verdict.cause)}")
+
+
+def _reached(resolution: float | None, unit: str, level: str) -> str:
+    return f"above {level} to the end" if resolution is None else f"{level} at {resolution:.3g} {unit}"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _remark(words: str) -> None:
+    console.print(f"  {escape(words)}")
+
+
+def _bar() -> Any:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    )

@@ -1,0 +1,169 @@
+"""Many starts of a measurement, from the request to what they have in common, as it is asked for without a window."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
+from napari_dipr.ensembles.ranking import figures_of
+from napari_dipr.ensembles.starts import Starts
+from napari_dipr.ensembles.verdict import Verdict, verdict
+from napari_dipr.errors import RecipeError
+from napari_dipr.io.provenance import provenance
+from napari_dipr.io.record import Record
+from napari_dipr.measurement import Measurement
+from napari_dipr.physics.fsc import ShellCorrelation
+from napari_dipr.physics.prtf import TransferFunction
+from napari_dipr.reconstruct import Asked, Request, with_enough_memory
+from napari_dipr.solvers.problem import Errors
+
+# Of the pixels, held back to rank by where nothing else is asked for.
+FREE = 0.05
+# Of the kept starts, whose supports have a pixel that the mean's has.
+MAJORITY = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What many starts came to.
+
+    Attributes
+    ----------
+    ensemble, verdict
+        The starts, and what is said of them.
+    asked, starts
+        What was solved, and from where.
+    request, measurement
+        As it was asked for, and of what.
+    """
+
+    ensemble: Ensemble
+    verdict: Verdict
+    asked: Asked = field(repr=False)
+    starts: Starts
+    request: Request
+    measurement: Measurement = field(repr=False)
+
+    @property
+    def support(self) -> NDArray[np.bool_]:
+        """Where most of the kept starts have their support, ``[*grid]``."""
+        members = list(self.ensemble.members)
+        return (self.ensemble.supports[members].double().mean(0) >= MAJORITY).numpy()
+
+    def errors(self) -> Errors:
+        """Return how well the mean explains the measurement: no better than its starts, for phases cancel in it."""
+        problem, mean = self.ensemble.problem, self.ensemble.consensus.mean[None].to(self.ensemble.problem.device)
+        return problem.errors((mean.real if problem.real else mean).to(problem.dtype))
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
+        e, common = self.ensemble, self.ensemble.consensus
+        prtf, fsc = common.prtf, common.fsc
+        rank = {place: i + 1 for i, place in enumerate(e.order)}
+        return {
+            "starts": [{**asdict(row), "rank": rank[i], "kept": e.kept[i]} for i, row in enumerate(e.rows)],
+            "from": str(self.starts),
+            "criterion": {"by": e.criterion.words, "warning": e.criterion.warning},
+            "kept": [e.rows[i].number for i in e.members],
+            "mean": {**figures_of(self.errors()), "support_voxels": int(self.support.sum())},
+            "spread": common.spread,
+            "mode_shares": common.modes.shares.tolist(),
+            "unit": "voxels" if e.basis is None else "nm",
+            "prtf": None
+            if prtf is None
+            else {
+                **_curve(prtf),
+                "mean": prtf.mean,
+                "chance": prtf.chance,
+                "beyond_chance": prtf.beyond_chance.tolist(),
+                "resolution_beyond_chance": prtf.resolution_beyond_chance,
+            },
+            "fsc": None
+            if fsc is None
+            else {
+                **_curve(fsc),
+                "half_bit": fsc.half_bit.tolist(),
+                "half_bit_resolution": fsc.half_bit_resolution,
+            },
+            "verdict": asdict(self.verdict),
+        }
+
+    def record(self, **more: Any) -> Record:
+        """Return the mean as a result, its variance as a field; ``more`` is told in the provenance."""
+        common, kept = self.ensemble.consensus, len(self.ensemble.members)
+        figures = self.figures()
+        told = provenance(
+            self.measurement,
+            self.asked.recipe,
+            start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}",
+            seed=self.starts.seed,
+            ensemble=figures,
+            **{**self.request.told(self.asked), "errors": figures["mean"]},
+            **more,
+        )
+        return Record.of(
+            common.mean.numpy(),
+            self.support,
+            told,
+            measurement=self.measurement,
+            voxel_size_nm=self.measurement.voxel_size,
+            fields={"variance": common.variance.numpy()},
+        )
+
+
+def gather(
+    request: Request,
+    measurement: Measurement,
+    count: int,
+    *,
+    keep: int | None = None,
+    perturb: float | None = None,
+    progress: Callable[[Progress], bool | None] | None = None,
+    say: Callable[[str], None] = lambda words: None,
+) -> Gathered:
+    """Run many starts of a measurement, and judge them.
+
+    Parameters
+    ----------
+    request
+        How; the seed is that of the first start. Where nothing is said of it, :data:`FREE` of the pixels are held back.
+    measurement
+        Of what.
+    count, keep
+        How many starts, and how many to average at most; None leaves that to their errors.
+    perturb
+        None begins each with phases at random in the first support: they are independent. Else each begins near the
+        network's object, disturbed by so much of its amplitude.
+    progress
+        Told where it is; where it returns True, what is done is judged.
+    say
+        Told in words of what went otherwise.
+
+    Raises
+    ------
+    RecipeError
+        If they shall begin near a network's object, and none is asked for.
+    SolverError
+        As :func:`~napari_dipr.ensembles.ensemble.ensemble`.
+    """
+    if perturb is not None and request.model is None:
+        raise RecipeError(f"There is no network's object to disturb by {perturb:g}. Name a model, or leave it out.")
+    if request.free is None:
+        request = replace(request, free=FREE)
+
+    def on(device: str) -> Gathered:
+        asked = request.asked(measurement, device)
+        first = None if perturb is None else asked.object
+        starts = Starts(asked.support, first, 0.0 if perturb is None else perturb, request.seed)
+        basis = measurement.voxel_basis
+        found = ensemble(asked.problem, asked.recipe, starts, count, most=keep, basis=basis, progress=progress)
+        return Gathered(found, verdict(found, measurement), asked, starts, request, measurement)
+
+    return with_enough_memory(request.device, on, say)
+
+
+def _curve(curve: TransferFunction | ShellCorrelation) -> dict[str, Any]:
+    return {"frequency": curve.frequency.tolist(), "value": curve.value.tolist(), "resolution": curve.resolution}

@@ -1,0 +1,63 @@
+"""Many starts, as people call them."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from napari_dipr.cli import app
+from napari_dipr.io.record import read_record
+
+
+def call(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def test_starts_are_listed_judged_and_their_mean_written(tmp_path):
+    result = call(
+        "ensemble", "sample:fashion-0", "-o", tmp_path / "mean.npz", "--starts", 5, "--keep", 3, "--iterations", 100,
+        "--curves", tmp_path / "curves.png", "--json", tmp_path / "f.json", "--seed", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert [row["number"] for row in figures["starts"]] == list(range(5))
+    assert figures["starts"][0]["seed"] == 2
+    table = re.findall(r"^ +(\d) .*?(kept)?\s*$", result.stderr, re.MULTILINE)
+    best_first = sorted(figures["starts"], key=lambda row: row["rank"])
+    assert table == [(str(row["number"]), "kept" if row["kept"] else "") for row in best_first]
+    assert figures["verdict"]["words"] in result.stderr
+    assert "ranked by the free χ²; from phases at random, seed 2" in result.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    record = read_record(figures["outputs"]["npz"])
+    assert set(record.fields) == {"variance"}
+    assert record.provenance["ensemble"]["kept"] == figures["kept"]
+
+
+def test_errors_by_threshold(tmp_path):
+    result = call(
+        "thresholds", "sample:fashion-0", "--support", "autocorrelation", "--recipe", "hio*60; shrinkwrap(growth=3)",
+        "--thresholds", "0.05,0.2,0.6", "--starts", 2, "--json", "-", "--curves", tmp_path / "t.png",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    figures = json.loads(result.stdout)
+    assert [point["threshold"] for point in figures["points"]] == [0.05, 0.2, 0.6]
+    least = min(figures["points"], key=lambda point: point["starts"][0]["free_chi2"])
+    assert figures["least"] == least["threshold"]
+    assert f"is least with the threshold {figures['least']:g}" in result.stderr
+    assert (tmp_path / "t.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (("ensemble", "-o", "x.npz", "--perturb", 0.1, "--support", "autocorrelation"), "no network's object to disturb"),
+    (("ensemble", "-o", "x.unknown/", "--photons", "inf"), "inf photons per unit"),
+    (("thresholds", "--thresholds", "0.1;0.2"), "numbers after commas, this is '0.1;0.2'"),
+    (("thresholds", "--no-shrink-wrap"), "no threshold to choose"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = options
+    result = call(command, "sample:fashion-0", *rest)
+    assert result.exit_code == 1, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dipr.errors import RecipeError
+from napari_dipr.experiment import simulate
+from napari_dipr.gather import FREE, gather
+from napari_dipr.io.record import read_record, write_record
+from napari_dipr.physics.registration import register
+from napari_dipr.reconstruct import Request
+from napari_dipr.samples import sample
+
+
+def request(**changed):
+    plain = {
+        "recipe": "(hio*60 + er*20)*5; shrinkwrap(threshold=0.1)",
+        "iterations": None,
+        "shrink_wrap": True,
+        "partial_coherence": False,
+        "positive": False,
+        "real": False,
+        "model": None,
+        "support": "autocorrelation",
+        "seed": 4,
+        "device": "cpu",
+    }
+    return Request(**(plain | changed))
+
+
+@pytest.fixture(scope="module")
+def known():
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:14, :14]
+    picture = rng.uniform(0.4, 1, (14, 14)) * np.exp(1j * rng.uniform(0, 1, (14, 14))) * (rows + columns < 15)
+    return simulate(picture, oversampling=3)
+
+
+@pytest.fixture(scope="module")
+def gathered(known):
+    return gather(request(), known[0], 6, keep=3)
+
+
+def test_starts_are_ranked_by_pixels_held_back_and_their_mean_is_the_object(gathered, known):
+    figures = gathered.figures()
+    assert gathered.request.free == FREE
+    assert figures["criterion"] == {"by": "the free χ²", "warning": None}
+    assert len(figures["starts"]) == 6
+    by_rank = sorted(figures["starts"], key=lambda row: row["rank"])
+    assert [row["free_chi2"] for row in by_rank] == sorted(row["free_chi2"] for row in by_rank)
+    assert figures["kept"] == [row["number"] for row in by_rank if row["kept"]]
+    assert 2 <= len(figures["kept"]) <= 3
+    assert figures["unit"] == "voxels"
+    assert sum(figures["mode_shares"]) == pytest.approx(1)
+    assert figures["prtf"]["chance"] == pytest.approx(math.sqrt(math.pi / 4 / len(figures["kept"])))
+    assert register(gathered.ensemble.consensus.mean, torch.from_numpy(known[1])).correlation > 0.99
+    assert figures["verdict"]["kind"] == "agree"
+
+
+def test_the_record_of_the_mean_comes_back_from_a_file_with_its_figures(gathered, tmp_path):
+    record = gathered.record(remark="kept")
+    write_record(tmp_path / "mean.npz", record)
+    back = read_record(tmp_path / "mean.npz")
+    np.testing.assert_array_equal(back.object, record.object)
+    np.testing.assert_allclose(np.abs(record.object), gathered.ensemble.consensus.mean.abs(), rtol=1e-5, atol=1e-6)
+    assert back.fields["variance"].shape == back.object.shape
+    assert back.fields["variance"].min() >= 0
+    told = back.provenance
+    assert told["ensemble"]["kept"] == gathered.figures()["kept"]
+    assert told["errors"]["chi2"] == pytest.approx(float(gathered.errors().chi2[0]))
+    assert told["start"]["object"].startswith(
+        f"the mean of the best {len(gathered.ensemble.members)} of 6 starts: phases"
+    )
+    assert told["free_share"] == FREE
+    assert told["remark"] == "kept"
+
+
+def test_the_support_of_the_mean_is_that_of_most_of_the_kept_starts(gathered):
+    inside = gathered.ensemble.supports[list(gathered.ensemble.members)].numpy()
+    np.testing.assert_array_equal(gathered.support, inside.mean(0) >= 0.5)
+
+
+def test_one_seed_gives_the_same_ensemble_again(gathered, known):
+    again = gather(request(), known[0], 6, keep=3)
+    torch.testing.assert_close(again.ensemble.objects, gathered.ensemble.objects, rtol=0, atol=0)
+
+
+def test_what_is_asked_for_of_free_pixels_is_done(known):
+    found = gather(request(free=0.0), known[0], 2)
+    assert found.ensemble.criterion.name == "chi2"
+    assert found.figures()["criterion"]["warning"]
+
+
+def test_stopped_it_judges_what_is_done(known, monkeypatch):
+    monkeypatch.setattr("napari_dipr.ensembles.ensemble.batch_size", lambda *args: 2)
+    found = gather(request(), known[0], 8, progress=lambda at: len(at.finished) >= 4)
+    assert len(found.ensemble.rows) == 4
+
+
+def test_without_a_network_there_is_no_object_to_disturb(known):
+    with pytest.raises(RecipeError, match=r"no network's object to disturb by 0\.2"):
+        gather(request(), known[0], 4, perturb=0.2)
+
+
+def test_starts_near_a_networks_object_have_no_transfer_function():
+    measurement, _ = sample("fashion-0")
+    found = gather(request(model="unrolled-fashion", support=None), measurement, 3, perturb=0.1)
+    assert not found.ensemble.independent
+    assert found.figures()["prtf"] is None
+    told = found.record().provenance
+    assert "disturbed by 0.1" in told["start"]["object"]
+    assert told["start"]["model"]["name"] == "unrolled-fashion"
