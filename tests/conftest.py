@@ -19,6 +19,12 @@ hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("default")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def a_cache_of_their_own(tmp_path_factory) -> None:
+    """Keep no run in a person's cache, and find none there."""
+    os.environ["NAPARI_DIPR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def measured_data() -> Path:
     folder = os.environ.get("NAPARI_DIPR_DATA")

@@ -1,6 +1,6 @@
 """A reconstruction from a measurement to its result, as it is asked for without a window."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -15,6 +15,8 @@ from torch import Tensor
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import FileError, MeasurementError, SolverError
 from napari_dipr.io.arrays import load_array
+from napari_dipr.io.checkpoint import Checkpoints, Claim, Kept
+from napari_dipr.io.cutoff import INTERVAL
 from napari_dipr.io.provenance import provenance
 from napari_dipr.io.read import SAMPLE, load_mask
 from napari_dipr.io.record import Record, read_record
@@ -26,7 +28,7 @@ from napari_dipr.samples import field_window, sample
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.problem import Problem, State, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
-from napari_dipr.solvers.run import Reconstruction, run
+from napari_dipr.solvers.run import Iterate, Reconstruction, run
 from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 if TYPE_CHECKING:
@@ -132,25 +134,30 @@ class Request:
             problem=problem,
         )
 
-    def carry_out(self, measurement: "Measurement", console: Console) -> "Carried":
-        """Carry it out: where an accelerator's memory is full, on the CPU."""
+    def carry_out(self, measurement: "Measurement", console: Console, keeping: "Keeping | None" = None) -> "Carried":
+        """Carry it out: where an accelerator's memory is full, on the CPU.
+
+        With ``keeping`` its state is kept on the way, and a run that was cut off is gone on with.
+        """
 
         def on(device: str) -> Carried:
-            asked = self.asked(measurement, device)
-            return Carried(_watched(asked.problem, asked.recipe, asked.start(), console), asked)
+            kept = None if keeping is None else keeping.load(device)
+            if kept is None:
+                asked = self.asked(measurement, device)
+                start, at = asked.start(), None
+            else:
+                problem, threshold = self._problem(measurement, device), kept.more["threshold"]
+                asked = Asked(problem, kept.recipe, kept.position.first, None, threshold, self.seed)
+                start, at = kept.state, kept.position
+            checkpoints = None if keeping is None else keeping.begin(measurement, asked.recipe, console)
+            steps = run(asked.problem, asked.recipe, start, at=at)
+            return Carried(_watched(steps, asked, console, checkpoints), asked)
 
         return with_enough_memory(self.device, on, lambda words: console.print(f"  {words}"))
 
     def asked(self, measurement: "Measurement", device: str) -> "Asked":
         """Return the problem, how to solve it, and from where."""
-        problem = Problem.of(
-            measurement,
-            positive=self.positive,
-            real=self.real,
-            free=self.free or 0.0,
-            coherent=self.plan().coherence is None,
-            device=device,
-        )
+        problem = self._problem(measurement, device)
         recipe = self.plan(problem)
         if self.model is not None:
             proposal = propose(measurement, self.model, device=device)
@@ -161,6 +168,16 @@ class Request:
         else:
             support = as_support(load_mask(str(self.support)), problem)
         return Asked(problem, recipe, support, None, None, self.seed)
+
+    def _problem(self, measurement: "Measurement", device: str) -> Problem:
+        return Problem.of(
+            measurement,
+            positive=self.positive,
+            real=self.real,
+            free=self.free or 0.0,
+            coherent=self.plan().coherence is None,
+            device=device,
+        )
 
 
 class Asked(NamedTuple):
@@ -262,18 +279,81 @@ def with_enough_memory(device: str, on: Callable[[str], T], say: Callable[[str],
     return on("cpu")
 
 
-def _watched(problem: Problem, recipe: Recipe, start: State, console: Console) -> Reconstruction:
+class Keeping:
+    """How the state of a run is kept, for one that is cut off.
+
+    Parameters
+    ----------
+    settings
+        What whoever goes on with it will need to know, plain JSON.
+    interval
+        Seconds of work that may be lost at most.
+    claim
+        The run that is gone on with; None for a new one.
+    """
+
+    def __init__(self, settings: dict[str, Any], interval: float = INTERVAL, claim: Claim | None = None) -> None:
+        self.settings, self.interval, self.claim = settings, interval, claim
+        self._checkpoints: Checkpoints | None = None
+
+    def load(self, device: str) -> Kept | None:
+        """Return the state of the run that is gone on with, tensors on a device; None for a new one."""
+        return None if self.claim is None else self.claim.load(device)
+
+    def begin(self, measurement: "Measurement", recipe: Recipe, console: Console) -> Checkpoints:
+        """Return what keeps a run; where it begins again on another device, the same."""
+        if self._checkpoints is None:
+            self._checkpoints = Checkpoints(
+                measurement,
+                recipe,
+                self.settings,
+                interval=self.interval,
+                tell=lambda words: console.print(f"  {escape(words)}"),
+                claim=self.claim,
+            )
+        return self._checkpoints
+
+    def end(self) -> None:
+        """Delete what was kept: the result is safe."""
+        if self._checkpoints is not None:
+            self._checkpoints.end()
+
+
+def _watched(
+    steps: Generator[Iterate, Any, Reconstruction],
+    asked: Asked,
+    console: Console,
+    checkpoints: Checkpoints | None,
+) -> Reconstruction:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    steps = run(problem, recipe, start)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=recipe.iterations)
-        while True:
-            try:
-                at = next(steps)
-            except StopIteration as end:
-                return end.value
-            words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
-            progress.update(task, completed=at.iteration, total=at.total, description=escape(words))
+    at: Iterate | None = None
+
+    def more() -> dict[str, Any]:
+        return {"threshold": asked.threshold}
+
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=asked.recipe.iterations)
+            while True:
+                try:
+                    at = next(steps)
+                except StopIteration as end:
+                    return end.value
+                words = f"{at.stage}  χ² {at.history[-1].chi2:.3g}" if at.history else at.stage
+                progress.update(task, completed=at.iteration, total=at.total, description=escape(words))
+                if checkpoints is not None:
+                    checkpoints.look(at, more)
+    except KeyboardInterrupt:
+        if checkpoints is not None and at is not None:
+            checkpoints.keep(at, more)
+            checkpoints.leave()
+            if checkpoints.name is not None:
+                console.print(f"  cut off at iteration {at.iteration}; to go on: napari-dipr resume {checkpoints.name}")
+        raise
+    except SolverError:  # going on would end in the same
+        if checkpoints is not None:
+            checkpoints.end()
+        raise
 
 
 def fitting(measurement: "Measurement") -> tuple[str | None, str]:

@@ -7,7 +7,7 @@ from napari_dipr.io.record import read_record
 from napari_dipr.lattice import lattice
 from napari_dipr.samples import sample
 from napari_dipr.simulation import bragg_scan, ellipsoid
-from napari_dipr.solvers.run import Record
+from napari_dipr.solvers.position import Record
 from napari_dipr.ui.worker import Snapshot
 
 GEOMETRY = Geometry.parse(AT_34_ID_C)

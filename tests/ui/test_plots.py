@@ -7,7 +7,7 @@ pytest.importorskip("pyqtgraph")
 
 from napari_dipr.physics.fsc import ShellCorrelation
 from napari_dipr.physics.prtf import TransferFunction
-from napari_dipr.solvers.run import Record
+from napari_dipr.solvers.position import Record
 from napari_dipr.ui.plots import ConvergencePlot, ResolutionPlot, marks_of
 
 HISTORY = (

@@ -394,3 +394,63 @@ def ablation(
     tables.show_ablation(result)
     if json_file is not None:
         write_json(json_file, result)
+
+
+@app.command()
+def kills(
+    times: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs.")] = 50,
+    interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two checkpoints.")] = 1.0,
+    side: Annotated[int, typer.Option(min=16, max=512, help="Of the volume, pixels.")] = 64,
+    recipe: Annotated[str, typer.Option(metavar="TEXT", help="What the runs carry out.")] = "alm*100000",
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the moments.")] = 0,
+) -> None:
+    """Kill runs at random moments (kill -9), and compare what is gone on with to a run that was left alone."""
+    from rich.progress import Progress
+
+    from napari_dipr.benchmarks import kills as benchmark
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=times)
+        result = benchmark.kills(
+            times, interval=interval, side=side, recipe=recipe, seed=seed, progress=lambda: bar.advance(task)
+        )
+    tables.show_kills(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+@app.command()
+def checkpoints(
+    volume: Annotated[int, typer.Option(min=16, max=1024, help="Side of the volume, pixels.")] = 128,
+    image: Annotated[int, typer.Option(min=16, max=8192, help="Side of the image, pixels.")] = 512,
+    writes: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of stretches, one of each with a write.")] = 12,
+    pairs: Annotated[int, typer.Option(min=0, max=100, help="Pairs of runs, one of each with checkpoints.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each of these runs.")] = 60.0,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure what keeping a run's state every 20 s takes from its iterations."""
+    from rich.progress import Progress
+
+    from napari_dipr.benchmarks import checkpoints as benchmark
+    from napari_dipr.device import find_device
+    from napari_dipr.io.write import write_json
+
+    _writable(json_file)
+    grids = ((image,) * 2, (volume,) * 3)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(grids) * len(benchmark.RECIPES))
+        result = benchmark.checkpoints(
+            grids,
+            writes=writes,
+            pairs=pairs,
+            seconds=seconds,
+            device=str(find_device(device)),
+            progress=lambda: bar.advance(task),
+        )
+    tables.show_checkpoints(result)
+    if json_file is not None:
+        write_json(json_file, result)

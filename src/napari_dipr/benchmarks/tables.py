@@ -56,6 +56,53 @@ def show_verdicts(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_checkpoints(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.checkpoints.checkpoints`."""
+    table = _table(
+        f"Checkpoints every {result['interval']:g} s, {result['threads']} threads",
+        f"CPU: processor time that one takes; cost: loop time, median of {result['writes']} pairs of stretches and "
+        f"quartiles; shares: of the interval; ratio: iterations in {result['pairs']} runs of {result['seconds']:g} s "
+        "with over without.",
+        ("run",),
+        ("MB", "write ms", "CPU ms", "share", "cost ms", "quartiles", "share", "ratio"),
+    )
+    for row in result["rows"]:
+        low, high = row["cost_quartiles_ms"]
+        table.add_row(
+            f"{row['recipe'].partition('*')[0]} {row['grid'][0]}{'²³'[len(row['grid']) - 2]}",
+            _text(row["megabytes"], ".3g"),
+            *(_text(row[key], ".0f") for key in ("write_ms", "cpu_ms")),
+            _text(row["cpu_share"], ".2%"),
+            _text(row["cost_ms"], ".0f"),
+            f"{low:.0f}…{high:.0f}",
+            _text(row["share"], ".2%"),
+            _text(row["ratio"], ".3f"),
+        )
+    Console().print(table)
+
+
+def show_kills(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.kills.kills`."""
+    table = _table(
+        f"{result['kills']} runs killed, a checkpoint every {result['interval']:g} s, seed {result['seed']}",
+        f"{result['recipe']} on {result['side']}³; of {result['kills']} kills {result['while_writing']} came while a "
+        f"state was written, {result['before_the_first']} before the first was.",
+        ("",),
+        ("figure",),
+    )
+    for words, key in (
+        ("lost at most, s", "lost_most"),
+        ("lost in the median, s", "lost_median"),
+        ("lost more than the interval", "late"),
+        ("states that are not the uninterrupted run's", "unlike"),
+        ("so after three more iterations", "unlike_later"),
+        ("damaged files", "damaged"),
+        ("a state's size, MB", "megabytes"),
+    ):
+        table.add_row(words, _text(result[key], ".3g"))
+    Console().print(table)
+
+
 def show_models(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.models.models`."""
     table = _table(

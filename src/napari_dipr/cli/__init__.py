@@ -16,6 +16,7 @@ from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
+from napari_dipr.cli.resume import WORDS, resume
 from napari_dipr.cli.simulate import simulate
 from napari_dipr.errors import DiprError
 from napari_dipr.extras import require
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class _Group(typer.core.TyperGroup):
-    """Tells errors meant for people in one line, without a traceback."""
+    """Tells errors meant for people in one line, without a traceback; notes the words of a call."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        WORDS.set(tuple(args))
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -51,6 +56,7 @@ app.command()(simulate)
 app.command()(ensemble)
 app.command()(thresholds)
 app.command()(batch)
+app.command()(resume)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
 
@@ -106,6 +112,10 @@ def reconstruct(
         Path | None,
         typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's run, if it was cut off.")] = False,
+    keep_every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Keep the run's state so often, for --resume; 0: never.")
+    ] = 20.0,
     *,
     request: "Request",
     preparation: "Preparation",
@@ -121,20 +131,24 @@ def reconstruct(
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
 
+    from napari_dipr.cli.kept import kept_run
     from napari_dipr.io.record import check_writable, write_records
     from napari_dipr.reconstruct import compared, known_object, outcome
 
     check_writable(places(output, "measurement"))
-    request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
+    kept = kept_run(resume, keep_every)
+    there = kept.measurement()
+    request, measurement = opened(input, request, preparation, there, key=key, frame=frame, region=region)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
 
-    carried = request.carry_out(measurement, console)
+    carried = request.carry_out(measurement, console, kept.keeping)
     result, asked = carried
     nmse = None if known is None else compared(result.object[0].cpu().numpy(), known, window)
     record, found, figures = outcome(request, measurement, carried, nmse)
     paths = write_records(places(output, file_name(measurement.name)), record, found)
+    kept.end()
     figures["outputs"] = {kind: str(path) for kind, path in paths.items()}
     tell_json(json, figures)
     free, voxel = figures["free_chi2"], figures["voxel_size_nm"]

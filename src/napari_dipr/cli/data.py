@@ -25,11 +25,13 @@ def tell(measurement: "Measurement") -> None:
         console.print(f"  {escape(step)}")
 
 
-def opened(input: str, request: "Request", preparation: "Preparation", **part: Any) -> "tuple[Request, Measurement]":
-    """Read what is to be solved, and say what it is; return the request that suits it, and it."""
+def opened(
+    input: str, request: "Request", preparation: "Preparation", there: "Measurement | None" = None, **part: Any
+) -> "tuple[Request, Measurement]":
+    """Read what is to be solved, or take what is there, and say what it is; return the fitting request, and it."""
     from napari_dipr.io.read import read
 
-    measurement = read(input, preparation=preparation, **part)
+    measurement = read(input, preparation=preparation, **part) if there is None else there
     tell(measurement)
     request, measurement, why = request.suited(measurement)
     if why:

@@ -15,28 +15,9 @@ from torch import Tensor
 
 from napari_dipr.device import keep_freed_memory
 from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
+from napari_dipr.solvers.position import Position, Record
 from napari_dipr.solvers.problem import Errors, Problem, State, as_support
 from napari_dipr.solvers.recipe import Recipe, Settling, Stage
-
-
-@dataclass(frozen=True)
-class Record:
-    """One row of the error history, means over the batch; None for what is not known.
-
-    See :class:`~napari_dipr.solvers.problem.Errors`; those named ``free`` are of the pixels that are held back.
-    ``stage`` is the algorithm's name, ``edits`` how often a person had changed the support before.
-    """
-
-    iteration: int
-    chi2: float
-    r_factor: float
-    support_pixels: float
-    likelihood: float | None = None
-    free_chi2: float | None = None
-    free_r_factor: float | None = None
-    free_likelihood: float | None = None
-    stage: str = ""
-    edits: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ class Controls:
 
 @dataclass(frozen=True)
 class Iterate:
-    """Where a run is."""
+    """Where a run is; with ``state`` and ``position`` it can go on from here."""
 
     problem: Problem = field(repr=False)
     state: State
@@ -81,6 +62,7 @@ class Iterate:
     total: int
     stage: str
     history: tuple[Record, ...]
+    position: Position = field(repr=False)
 
     @property
     def solution(self) -> Tensor:
@@ -138,6 +120,7 @@ def run(
     recipe: Recipe,
     start: State,
     *,
+    at: Position | None = None,
     interval: float = 0.1,
     record_every: int = 10,
 ) -> Generator[Iterate, Controls | None, Reconstruction]:
@@ -151,6 +134,9 @@ def run(
         (after RRR, start from the earlier run's object instead). What works beside the stages begins anew: σ of
         shrink-wrap is that of a beginning, and its growth is counted from the support at hand. On the CPU, memory is
         kept from then on, see :func:`~napari_dipr.device.keep_freed_memory`.
+    at
+        Where in the recipe ``start`` is, both of one iterate of a run that was cut off: it goes on as if it had never
+        been, bit for bit on the same device with as many threads. None: at the recipe's beginning.
     interval
         Seconds between two yields, at least. The first comes after the first iteration.
     record_every
@@ -180,15 +166,18 @@ def run(
     if problem.device.type == "cpu":
         keep_freed_memory()
     # A memory is of one algorithm with its options, an iterate of one algorithm.
-    state = start if start.by in (None, recipe.stages[0].algorithm) else replace(start, memory=None)
+    keeps = at is not None or start.by in (None, recipe.stages[0].algorithm)
+    state = start if keeps else replace(start, memory=None)
     if state.psf is not None:
         problem = problem.seen_with(state.psf)
-    history = _History()
-    began = yielded = time.monotonic()
-    beta: float | None = None
-    total, done, ended, stopped, edits = recipe.iterations, 0, [], False, 0
-    wanted = 1  # the iteration to yield after, whatever the clock says
-    searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches)
+    at = Position(start.support) if at is None else at
+    history, first = _History(at.history), at.first
+    yielded = time.monotonic()
+    began = yielded - at.seconds
+    beta, edits, skipped, ended, stopped = at.beta, at.edits, at.skipped, list(at.ended), False
+    total, done = recipe.iterations - skipped, at.done(recipe)
+    wanted = done + 1  # the iteration to yield after, whatever the clock says
+    searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches) - skipped
 
     def look() -> tuple[Tensor, Errors]:
         solution = problem.project_object(state.object, state.support)
@@ -197,7 +186,7 @@ def run(
         return solution, errors
 
     before = None
-    for stage in recipe.stages:
+    for index, stage in enumerate(recipe.stages[at.stage :], at.stage):
         if before is not None:
             same = type(before) is type(stage.algorithm)
             state = replace(state, object=state.object if same else before.estimate(problem, state), memory=None)
@@ -205,14 +194,19 @@ def run(
         # Nobody asked this algorithm for it: its bounds are no reason to end the run.
         with suppress(RecipeError):
             stage = _with_beta(stage, beta)
-        watch = None if recipe.settling is None or not before.searches else _Watch(recipe, start.support)
-        for left in reversed(range(stage.iterations)):
+        watch = None if recipe.settling is None or not before.searches else _Watch(recipe, first)
+        left, settled = stage.iterations, None
+        if index == at.stage:
+            left, settled = left - at.iterations, at.settled
+            if watch is not None:
+                watch.best, watch.idle = at.best, at.idle
+        while left and settled is None and not stopped:
             state = stage.algorithm.step(problem, state)
-            done += 1
+            left, done = left - 1, done + 1
             wrap = recipe.shrinkwrap
             if wrap is not None and done % wrap.every == 0 and done < total and stage.algorithm.shrinks:
                 seen = replace(state, object=stage.algorithm.estimate(problem, state))
-                support = wrap.update(problem, seen, start.support, min(1.0, done / max(searching, 1)))
+                support = wrap.update(problem, seen, first, min(1.0, done / max(searching, 1)))
                 state = _with_support(state, support, state.pinned)
                 state = replace(state, ffts=state.ffts + problem.projection_ffts)
             estimated = recipe.coherence
@@ -222,14 +216,29 @@ def run(
             recorded = bool(record_every) and (done % record_every == 0 or done == 1)
             if recorded or (watch is not None and watch.is_due(stage.iterations - left)):
                 look()
-            settled = watch.ended(history) if watch is not None and watch.is_due(stage.iterations - left) else None
+            if watch is not None and watch.is_due(stage.iterations - left):
+                settled = watch.ended(history)
             now = time.monotonic()
             if done == wanted or now - yielded >= interval:
-                yielded = now
-                controls = yield Iterate(problem, state, done, total, str(stage), history.read())
+                yielded, rows = now, history.read()
+                position = Position(
+                    first=first,
+                    stage=index,
+                    iterations=stage.iterations - left,
+                    skipped=skipped,
+                    ended=tuple(ended),
+                    settled=settled,
+                    best=math.inf if watch is None else watch.best,
+                    idle=0 if watch is None else watch.idle,
+                    beta=beta,
+                    edits=edits,
+                    history=rows,
+                    seconds=now - began,
+                )
+                controls = yield Iterate(problem, state, done, total, str(stage), rows, position)
                 while controls is not None:
                     if watch is not None and (controls.edit is not None or controls.beta is not None):
-                        watch = _Watch(recipe, start.support)  # what was best before says nothing now
+                        watch = _Watch(recipe, first)  # what was best before says nothing now
                     if controls.unpin:
                         state = replace(state, pinned=None)
                     if controls.edit is not None:
@@ -242,15 +251,12 @@ def run(
                     wanted = wanted if controls.steps is None else done + controls.steps
                     stopped |= controls.stop
                     controls = controls.then
-            if stopped:
-                break
-            if settled is not None:
-                ended.append(f"{stage.algorithm.name} ended after {stage.iterations - left} iterations: {settled}")
-                total, searching = total - left, searching - left
-                break
         if stopped:
             ended.append(f"stopped after {done} of {total} iterations")
             break
+        if settled is not None:
+            ended.append(f"{stage.algorithm.name} ended after {stage.iterations - left} iterations: {settled}")
+            total, searching, skipped = total - left, searching - left, skipped + left
 
     # An edit after the last iteration makes what was recorded of it untrue.
     history.forget(state.iteration)
@@ -262,8 +268,8 @@ def run(
 class _History:
     """The records so far. A device is not waited for until they are read."""
 
-    def __init__(self) -> None:
-        self._read: list[Record] = []
+    def __init__(self, read: tuple[Record, ...]) -> None:
+        self._read = list(read)
         self._coming: list[tuple[int, Tensor, str, int]] = []
 
     def add(self, state: State, errors: Errors, stage: str, edits: int) -> None:

@@ -1,7 +1,7 @@
 """The run as the window sees it: start, hold, stop, and the strokes that reach the solver while it works."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.placement import with_ramp
 from napari_dipr.ui.memory import setting
+from napari_dipr.ui.resume import Keeper
 from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
 if TYPE_CHECKING:
@@ -102,13 +103,29 @@ class Refinement:
         measurement, known = session.need_measurement(), {"positive": positive, "free": free}
         psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
         prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
-        self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)
-        self._strokes, self._run_settings, self._refused = [], settings, None
-        self._mailbox.extras = session.pictures.wanted()
+        self._begin(prepare, settings, Keeper(measurement, settings))
+
+    def go_on(
+        self, prepare: Callable[[], tuple[Any, ...]], settings: dict[str, Any], keeper: Keeper, wishes: Sequence[Wish]
+    ) -> None:
+        """Go on with a run that was cut off, see :mod:`~napari_dipr.ui.resume`; it takes the wishes first."""
+        self._begin(prepare, settings, keeper, wishes)
+
+    def _begin(
+        self,
+        prepare: Callable[[], tuple[Any, ...]],
+        settings: dict[str, Any],
+        keeper: Keeper,
+        wishes: Sequence[Wish] = (),
+    ) -> None:
+        mailbox = self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)
+        numbers = [(mailbox.post(wish), wish.edit) for wish in wishes]
+        self._strokes = [(number, edit) for number, edit in numbers if edit is not None]
+        self._run_settings, self._refused = settings, None
+        mailbox.extras = self.session.pictures.wanted()
         self._lately.clear()
-        self._worker = refinement_worker(self._mailbox, prepare, measurement, session.truth)
+        self._worker = refinement_worker(mailbox, prepare, self.session.need_measurement(), self.session.truth, keeper)
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
-        mailbox = self._mailbox
         self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))
         self._worker.returned.connect(lambda snapshot: self._arrived(mailbox, snapshot))
         self._worker.finished.connect(lambda: self._set(mailbox, "idle"))
@@ -188,6 +205,7 @@ class Refinement:
     def abandon(self) -> None:
         """End the run without waiting for it; nothing of it is shown any more."""
         if self._worker is not None:
+            self._mailbox.abandoned = True
             self._worker.quit()
             self._show_whole()
             self._keep("left for another measurement")

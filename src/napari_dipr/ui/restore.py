@@ -55,11 +55,15 @@ def restored(path: str | Path) -> Restored:
     """
     record = read_record(path)
     measurement = measurement_of(record)
-    truth = None
-    if (name := measurement.source.get("sample")) is not None:
-        truth = sample(str(name))[1]
-        truth = truth if truth.shape == measurement.grid else None
-    return Restored(measurement, *_outcome(record, Path(path)), record.provenance, truth)
+    return Restored(measurement, *_outcome(record, Path(path)), record.provenance, truth_of(measurement))
+
+
+def truth_of(measurement: Measurement) -> NDArray[np.complex64] | None:
+    """Return the object of a sample that was not cropped; None of other measurements."""
+    if (name := measurement.source.get("sample")) is None:
+        return None
+    truth = sample(str(name))[1]
+    return truth if truth.shape == measurement.grid else None
 
 
 def restore(session: "Session", found: Restored) -> None:
@@ -74,8 +78,8 @@ def restore(session: "Session", found: Restored) -> None:
 
 def _outcome(record: Record, path: Path) -> tuple[Snapshot, dict[str, Any]]:
     load_torch()
+    from napari_dipr.solvers.position import Record as Row
     from napari_dipr.solvers.recipe import Recipe
-    from napari_dipr.solvers.run import Record as Row
 
     told = record.provenance
     known = {field.name for field in fields(Row)}

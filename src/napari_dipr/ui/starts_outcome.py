@@ -265,7 +265,7 @@ def _snapshot(
     known: dict[str, Any],
     ended: str,
 ) -> Snapshot:
-    from napari_dipr.solvers.run import Record
+    from napari_dipr.solvers.position import Record
 
     return Snapshot(
         **pictures_of(x[None], support[None], before),

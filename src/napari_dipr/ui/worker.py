@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.qt.threading import FunctionWorker, GeneratorWorker, create_worker
@@ -24,6 +24,9 @@ from napari_dipr.device import is_out_of_memory, release_memory, trim_memory
 from napari_dipr.errors import DiprError, SolverError
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.pictures import brightest, draw
+
+if TYPE_CHECKING:
+    from napari_dipr.ui.resume import Keeper
 
 # Seconds between two looks at the controls; also how late Pause, Stop and an edit may come.
 INTERVAL = 0.05
@@ -125,7 +128,7 @@ class Mailbox:
 
     Making and showing iterates may take a share ``showing`` of the time from window and solver, and ``interval``
     seconds at least lie between two of them. ``posted`` and ``taken`` count wishes; ``extras`` are the pictures to be
-    drawn of each.
+    drawn of each. ``abandoned`` says that nobody wants the run any more.
     """
 
     def __init__(self, interval: float = 0.1, showing: float = 0.06) -> None:
@@ -138,6 +141,12 @@ class Mailbox:
         self.extras: tuple[Any, ...] = ()
         self.shown_at, self.showing = 0.0, False
         self.cost = self.making = 0.0
+        self.abandoned = False
+
+    def pending(self) -> list[dict[str, Any]]:
+        """Return the wishes that were not taken yet, but for those to stop."""
+        with self._lock:
+            return [{key: value for key, value in vars(w).items() if key != "stop"} for w in self._wishes if not w.stop]
 
     def post(self, wish: Wish) -> int:
         """Leave a wish, to be done after those before it. Returns its number."""
@@ -190,39 +199,48 @@ class Mailbox:
 
 def refinement_worker(
     mailbox: Mailbox,
-    prepare: Callable[[], tuple[Any, Any, Any]],
+    prepare: Callable[[], tuple[Any, ...]],
     measurement: Measurement,
     truth: NDArray[np.complex64] | None = None,
+    keeper: "Keeper | None" = None,
 ) -> GeneratorWorker:
     """Make (not start) the worker of a refinement.
 
-    ``prepare`` is called in the worker and returns problem, recipe and start. The worker yields a :class:`Snapshot`, or
+    ``prepare`` is called in the worker and returns problem, recipe and start, and of a run that is gone on with its
+    position. ``keeper`` keeps its state on the way. The worker yields a :class:`Snapshot`, or
     None where none is due, and returns the last one, compared with the truth where there is one. A run that is held
     shows where it is, and waits.
     """
-    worker = create_worker(_refine, mailbox, prepare, measurement, truth, _ignore_errors=True)
+    worker = create_worker(_refine, mailbox, prepare, measurement, truth, keeper, _ignore_errors=True)
     worker.errored.connect(tell)
     return worker
 
 
 def _refine(
     mailbox: Mailbox,
-    prepare: Callable[[], tuple[Any, Any, Any]],
+    prepare: Callable[[], tuple[Any, ...]],
     measurement: Measurement,
     truth: NDArray[np.complex64] | None,
+    keeper: "Keeper | None" = None,
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
     problem = recipe = start = steps = iterate = None
+    closed = False
     try:
         load_torch()
         from napari_dipr.solvers.run import run
 
-        problem, recipe, start = prepare()
-        before, shown, began = None, 0, time.monotonic()
-        steps = run(problem, recipe, start, interval=INTERVAL)
+        problem, recipe, start, *position = prepare()
+        at = position[0] if position else None
+        before, shown, began = None, 0, time.monotonic() - (0.0 if at is None else at.seconds)
+        if keeper is not None:
+            keeper.begin(recipe)
+        steps = run(problem, recipe, start, at=at, interval=INTERVAL)
         iterate = next(steps)
         while True:
+            if keeper is not None:
+                keeper.look(iterate, mailbox)
             done, snapshot = mailbox.taken, None
             controls = mailbox.take(iterate.iteration)
             held = controls is None and not mailbox.showing
@@ -241,11 +259,16 @@ def _refine(
             except StopIteration as end:
                 last = _last(end.value, iterate.total, before, mailbox.taken, truth)
                 return with_extras(last, mailbox, measurement)
+    except GeneratorExit:
+        closed = not mailbox.abandoned
+        raise
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
         raise _explain(error) from None
     finally:
         problem = recipe = start = steps = iterate = None
+        if keeper is not None:
+            keeper.close(closed)
         trim_memory()
 
 

@@ -10,6 +10,7 @@ from napari_dipr.ui.export_panel import ExportPanel
 from napari_dipr.ui.forms import follow
 from napari_dipr.ui.measurement_panel import MeasurementPanel
 from napari_dipr.ui.refine_panel import RefinePanel
+from napari_dipr.ui.resume import Offer
 from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.starts_panel import StartsPanel
@@ -67,6 +68,8 @@ class Workflow(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
+        self.offer = Offer(session)
+        layout.addWidget(self.offer)
         layout.addWidget(scroll)
         layout.addWidget(self.refine.bar)
         self.setMinimumWidth(360)
