@@ -1,7 +1,7 @@
 """Many starts of a measurement, from the request to what they have in common, as it is asked for without a window."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
 from napari_dipr.ensembles.generations import guided
 from napari_dipr.ensembles.ranking import figures_of
+from napari_dipr.ensembles.report import report
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import Verdict, verdict
 from napari_dipr.errors import RecipeError
 from napari_dipr.io.provenance import provenance
 from napari_dipr.io.record import Record
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fsc import ShellCorrelation
-from napari_dipr.physics.prtf import TransferFunction
 from napari_dipr.reconstruct import Asked, Request, with_enough_memory
 from napari_dipr.solvers.problem import Errors
 
@@ -64,36 +63,11 @@ class Gathered:
 
     def figures(self) -> dict[str, Any]:
         """Return all figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
-        e, common = self.ensemble, self.ensemble.consensus
-        prtf, fsc = common.prtf, common.fsc
-        rank = {place: i + 1 for i, place in enumerate(e.order)}
         return {
-            "starts": [{**asdict(row), "rank": rank[i], "kept": e.kept[i]} for i, row in enumerate(e.rows)],
-            "from": str(self.starts),
+            **report(self.ensemble, self.verdict),
+            "begun": str(self.starts),
             "generations": self.generations,
-            "criterion": {"by": e.criterion.words, "warning": e.criterion.warning},
-            "kept": [e.rows[i].number for i in e.members],
             "mean": {**figures_of(self.errors()), "support_voxels": int(self.support.sum())},
-            "spread": common.spread,
-            "mode_shares": common.modes.shares.tolist(),
-            "unit": "voxels" if e.basis is None else "nm",
-            "prtf": None
-            if prtf is None
-            else {
-                **_curve(prtf),
-                "mean": prtf.mean,
-                "chance": prtf.chance,
-                "beyond_chance": prtf.beyond_chance.tolist(),
-                "resolution_beyond_chance": prtf.resolution_beyond_chance,
-            },
-            "fsc": None
-            if fsc is None
-            else {
-                **_curve(fsc),
-                "half_bit": fsc.half_bit.tolist(),
-                "half_bit_resolution": fsc.half_bit_resolution,
-            },
-            "verdict": asdict(self.verdict),
         }
 
     def record(self, **more: Any) -> Record:
@@ -175,7 +149,3 @@ def gather(
         return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 
     return with_enough_memory(request.device, on, say)
-
-
-def _curve(curve: TransferFunction | ShellCorrelation) -> dict[str, Any]:
-    return {"frequency": curve.frequency.tolist(), "value": curve.value.tolist(), "resolution": curve.resolution}

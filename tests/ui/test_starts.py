@@ -53,7 +53,7 @@ def test_starts_are_run_ranked_and_averaged_and_their_mean_is_a_run(averaged):
     assert outcome.verdict.kind == "agree"
     told = mean.settings["ensemble"]
     assert told["kept"] == [i + 1 for i in outcome.ensemble.members]
-    assert told["verdict"] == "agree"
+    assert told["verdict"]["kind"] == "agree"
     assert str(mean.settings["recipe"]).startswith("hio*270 + er*30")
     canvas = session.canvas
     np.testing.assert_array_equal(canvas.find("amplitude").data, mean.snapshot.amplitude)
@@ -116,7 +116,7 @@ def test_a_start_is_exported_and_kept_as_a_run(averaged, idle, tmp_path):
     session.restore(tmp_path / "mean.npz")
     idle(lambda: len(session.history.results) == 3)
     assert session.history.shown.name.startswith("run 3, mean of")
-    assert session.history.shown.settings["ensemble"]["verdict"] == "agree"
+    assert session.history.shown.settings["ensemble"]["verdict"]["kind"] == "agree"
 
 
 def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over, told):
@@ -209,7 +209,7 @@ def test_a_stop_averages_those_that_are_done(asked, over, idle):
     assert 2 <= done < 6
     assert panel.table.rowCount() == done
     assert session.history.shown.snapshot.ended.endswith(f"of {done} starts")
-    assert session.history.shown.settings["ensemble"]["starts"] == 6
+    assert session.history.shown.settings["ensemble"]["asked_for"] == 6
 
 
 def test_a_stop_before_any_is_done_shows_what_was_shown(asked, over, idle, finished):

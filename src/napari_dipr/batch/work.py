@@ -20,10 +20,11 @@ from napari_dipr.io.read import read
 from napari_dipr.io.record import Record, write_records
 from napari_dipr.lattice import Lattice, crystal_of
 from napari_dipr.measurement import Measurement
-from napari_dipr.reconstruct import Asked, Carried, Request, compared, known_object, outcome, with_enough_memory
+from napari_dipr.reconstruct import Asked, Carried, Request, outcome, with_enough_memory
 from napari_dipr.solvers.position import Record as Last
 from napari_dipr.solvers.problem import Errors, State
 from napari_dipr.solvers.run import Reconstruction, solve
+from napari_dipr.truth import compared, known_object
 
 # A result: its record, the crystal where it is one, and its figures.
 Found = tuple[Record, Lattice | None, dict[str, Any]]

@@ -133,7 +133,8 @@ def reconstruct(
 
     from napari_dipr.cli.kept import kept_run
     from napari_dipr.io.record import check_writable, write_records
-    from napari_dipr.reconstruct import compared, known_object, outcome
+    from napari_dipr.reconstruct import outcome
+    from napari_dipr.truth import compared, known_object
 
     check_writable(places(output, "measurement"))
     kept = kept_run(resume, keep_every)

@@ -213,7 +213,7 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     for i in found.ensemble.order:
         row = rows[i]
         table.add_row(
-            str(row.number),
+            str(row.ordinal),
             *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
             str(int(row.support_pixels)),
             f"{row.seconds:.1f}",

@@ -1,7 +1,7 @@
 """What many starts of one measurement came to: each of them, their mean, and what is said of both."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,7 +129,7 @@ class Outcome:
     def settings_of(self, place: int) -> dict[str, Any]:
         """Return what a start was run with."""
         row = self.rows[place]
-        told = {"begun": str(self.starts), "number": number_of(row), "of": self.count}
+        told = {"begun": str(self.starts), "number": row.ordinal, "of": self.count}
         return {**self.settings, "seed": row.seed, "title": f"start {told['number']} of {self.count}", "ensemble": told}
 
     @property
@@ -149,31 +149,11 @@ class Outcome:
         return {**self.settings, "title": self.title, "ensemble": self._told()}
 
     def _told(self) -> dict[str, Any]:
-        ensemble, judged = self.ensemble, self.verdict
-        assert ensemble is not None
-        assert judged is not None
-        common = ensemble.consensus
-        return {
-            "begun": str(self.starts),
-            "independent": ensemble.independent,
-            "starts": self.count,
-            "finished": len(ensemble.rows),
-            "kept": [number_of(ensemble.rows[i]) for i in ensemble.members],
-            "ranked_by": ensemble.criterion.words,
-            "warning": ensemble.criterion.warning,
-            "spread": common.spread,
-            "mode_shares": common.modes.shares.tolist(),
-            "resolution_unit": self.unit,
-            "prtf_mean": None if common.prtf is None else common.prtf.mean,
-            "prtf_resolution": None if common.prtf is None else common.prtf.resolution,
-            "fsc_resolution": None if common.fsc is None else common.fsc.resolution,
-            "fsc_half_bit_resolution": None if common.fsc is None else common.fsc.half_bit_resolution,
-            "verdict": judged.kind,
-            "verdict_words": judged.words,
-            "cause": judged.cause or None,
-            "figures": judged.figures,
-            "rows": [{**asdict(row), "number": number_of(row)} for row in ensemble.rows],
-        }
+        from napari_dipr.ensembles.report import report
+
+        assert self.ensemble is not None
+        assert self.verdict is not None
+        return {**report(self.ensemble, self.verdict), "begun": str(self.starts), "asked_for": self.count}
 
     @property
     def unit(self) -> str:
@@ -186,7 +166,7 @@ class Outcome:
         if ensemble is None or judged is None:
             return []
         common = ensemble.consensus
-        numbers = ", ".join(str(number_of(ensemble.rows[i])) for i in ensemble.members)
+        numbers = ", ".join(str(ensemble.rows[i].ordinal) for i in ensemble.members)
         said = [f"<b>{judged.kind.capitalize()}</b>{judged.words.removeprefix(judged.kind)}."]
         if judged.cause:
             said.append(f"Likeliest cause: {judged.cause}.")
@@ -198,6 +178,10 @@ class Outcome:
             said.append(f"nmse of the mean {self.mean.nmse:.3f} against the known object.")
         if common.prtf is not None:
             said.append(f"PRTF {_where(common.prtf, {'1/e': common.prtf.resolution}, self.unit)}.")
+            said.append(
+                f"Of {common.prtf.starts} starts chance alone leaves {common.prtf.chance:.2f}: beyond it the PRTF "
+                f"{_where(common.prtf, {'1/e': common.prtf.resolution_beyond_chance}, self.unit)}."
+            )
         else:
             said.append("No PRTF: the starts are not independent of each other.")
         if (fsc := common.fsc) is not None:
@@ -211,11 +195,6 @@ class Outcome:
 def picture_of(x: "Tensor", support: "Tensor") -> NDArray[np.uint8]:
     """Return a small grey picture of the amplitude of an object ``[*grid]``."""
     return thumbnail(x.abs().numpy(), support.numpy())
-
-
-def number_of(row: "Row") -> int:
-    """Return a start's number as people count: from 1."""
-    return row.number + 1
 
 
 def _where(curve: Any, levels: dict[str, float | None], unit: str) -> str:
