@@ -55,11 +55,11 @@ PIXEL = 10.0
 TRUE, AS_WRONG = 0.5, 0.5
 # Objects, and whether their support is given: else it begins as the autocorrelation's, and shrink-wrap finds it.
 KINDS = {"crystal": False, "crystal, support known": True, "flat, support known": True}
-# What is claimed, with the curve that it is of: PRTF of the kept starts, of all, and of all less what chance gives.
+# What is claimed, with the curve that it is of: PRTF of the kept starts, of all, and of all beyond chance.
 CLAIMS = {
     "prtf": "prtf",
     "prtf_all": "prtf_all",
-    "prtf_less_chance": "prtf_less_chance",
+    "prtf_beyond_chance": "prtf_beyond_chance",
     "fsc": "fsc",
     "fsc_half_bit": "fsc",
     "split": "split",
@@ -153,13 +153,11 @@ def compare(
     true = shell_correlation(kept, torch.from_numpy(truth), basis)
     q = true.frequency
     all_mean = _over_truth(everyone.consensus.mean, truth)
-    # Of the mean of n starts E|m|² = c² + (1 − c²)/n, where c is what one has in common with the expected phase.
-    less = np.sqrt(np.maximum((starts * prtf_all.value**2 - 1) / (starts - 1), 0))
     curves = {
         "frequency": q,
         "prtf": np.interp(q, prtf.frequency, prtf.value),
         "prtf_all": np.interp(q, prtf_all.frequency, prtf_all.value),
-        "prtf_less_chance": np.interp(q, prtf_all.frequency, less),
+        "prtf_beyond_chance": np.interp(q, prtf_all.frequency, prtf_all.beyond_chance),
         "fsc": fsc.value,
         "half_bit": fsc.half_bit,
         "split": split.value,
@@ -171,7 +169,7 @@ def compare(
     levels: dict[str, tuple[str, Any, str, Any]] = {
         "prtf": ("prtf", LEVEL, "true_prtf", LEVEL),
         "prtf_all": ("prtf_all", LEVEL, "true_prtf_all", LEVEL),
-        "prtf_less_chance": ("prtf_less_chance", LEVEL, "true_prtf_all", LEVEL),
+        "prtf_beyond_chance": ("prtf_beyond_chance", LEVEL, "true_prtf_all", LEVEL),
     }
     for name in ("fsc", "split"):
         levels[name] = (name, HALF, "true", to_truth(HALF))

@@ -115,11 +115,11 @@ def show_resolution(result: dict[str, Any]) -> None:
         table = table_of(
             f"{kind}, {result['starts']} starts, the best {result['keep']} averaged, seed {result['seed']}: nm",
             "true: where the mean correlates with the truth at .5; error: where half of a shell's energy is wrong; "
-            "PRTF at 1/e: of those averaged, of all, of all less what chance gives; FSC of halves of the starts at .5 "
+            "PRTF at 1/e: of those averaged, of all, of all beyond chance; FSC of halves of the starts at .5 "
             "and at half a bit; split: of two patterns with half of the photons each. –: to the array's edge at "
             f"{cases[0]['edge']:.0f}.",
             ("no.", "photons"),
-            ("true", "error", "PRTF", "all", "less", "FSC", "½ bit", "split", "½ bit"),
+            ("true", "error", "PRTF", "all", "beyond", "FSC", "½ bit", "split", "½ bit"),
         )
         for case in cases:
             values = [case["true"], case["error"], *case["claimed"].values()]
