@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -53,7 +51,7 @@ def test_starts_are_ranked_by_pixels_held_back_and_their_mean_is_the_object(gath
     assert 2 <= len(figures["kept"]) <= 3
     assert figures["unit"] == "voxels"
     assert sum(figures["mode_shares"]) == pytest.approx(1)
-    assert figures["prtf"]["chance"] == pytest.approx(math.sqrt(math.pi / 4 / len(figures["kept"])))
+    assert figures["prtf"]["chance"] == pytest.approx(len(figures["kept"]) ** -0.5)
     assert register(gathered.ensemble.consensus.mean, torch.from_numpy(known[1])).correlation > 0.99
     assert figures["verdict"]["kind"] == "agree"
 
