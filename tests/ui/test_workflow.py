@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
 from napari_dipr.ui import demo
-from napari_dipr.ui.workflow import Workflow
+from napari_dipr.ui.workflow import Section, Workflow
 
 
 def opened(workflow):
@@ -74,6 +75,25 @@ def test_it_needs_no_more_than_360_pixels(workflow):
     assert workflow.minimumSizeHint().width() <= 360
     for panel in workflow.panels:
         assert panel.minimumSizeHint().width() <= 340
+
+
+def test_a_section_grows_with_what_its_panel_shows(qtbot):
+    section, panel, more = Section(), QWidget(), QLabel("one\ntwo\nthree\nfour")
+    layout = QVBoxLayout(panel)
+    layout.addWidget(QLabel("always there"))
+    layout.addWidget(more)
+    more.hide()
+    qtbot.addWidget(section)
+    section.setDuration(0)
+    section.addWidget(panel)
+    with qtbot.waitExposed(section):
+        section.show()
+    section.expand(animate=False)
+    before = section.content().maximumHeight()
+    more.show()
+    qtbot.waitUntil(lambda: section.content().maximumHeight() >= before + more.sizeHint().height())
+    more.hide()
+    qtbot.waitUntil(lambda: section.content().maximumHeight() == before)
 
 
 @pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
