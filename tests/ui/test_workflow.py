@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_dipr.networks.zoo import model_names
 from napari_dipr.samples import sample
 from napari_dipr.ui import demo
-from napari_dipr.ui.workflow import Section, Workflow
+from napari_dipr.ui.workflow import Workflow
 
 
 def opened(workflow):
@@ -77,23 +76,22 @@ def test_it_needs_no_more_than_360_pixels(workflow):
         assert panel.minimumSizeHint().width() <= 340
 
 
-def test_a_section_grows_with_what_its_panel_shows(qtbot):
-    section, panel, more = Section(), QWidget(), QLabel("one\ntwo\nthree\nfour")
-    layout = QVBoxLayout(panel)
-    layout.addWidget(QLabel("always there"))
-    layout.addWidget(more)
-    more.hide()
-    qtbot.addWidget(section)
-    section.setDuration(0)
-    section.addWidget(panel)
-    with qtbot.waitExposed(section):
-        section.show()
-    section.expand(animate=False)
-    before = section.content().maximumHeight()
-    more.show()
-    qtbot.waitUntil(lambda: section.content().maximumHeight() >= before + more.sizeHint().height())
-    more.hide()
-    qtbot.waitUntil(lambda: section.content().maximumHeight() == before)
+def test_a_section_grows_with_what_its_panel_shows(viewer, qtbot):
+    workflow = Workflow(viewer)
+    qtbot.addWidget(workflow)
+    workflow.resize(workflow.sizeHint())
+    with qtbot.waitExposed(workflow):
+        workflow.show()
+    panel, layout = workflow.starts, workflow.starts.layout()
+    workflow.sections[3].expand(animate=False)
+    qtbot.waitUntil(lambda: panel.height() >= layout.totalHeightForWidth(panel.width()) > 100)
+    before = panel.height()
+    panel.words.setText("words that wrap " * 40)
+    for widget in (panel.table, panel.words, panel.plot):
+        widget.show()
+    qtbot.waitUntil(lambda: panel.height() >= layout.totalHeightForWidth(panel.width()) > before + 400)
+    workflow.sections[3].collapse(animate=False)
+    qtbot.waitUntil(lambda: workflow.sections[3].content().height() == 0)
 
 
 @pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
