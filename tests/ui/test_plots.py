@@ -56,7 +56,7 @@ def test_what_agrees_is_drawn_with_what_it_is_held_against_and_where_it_ends(qtb
     assert list(plot.curves["PRTF's level"].getData()[1]) == [math.exp(-1)] * 3
     assert list(plot.curves["FSC's level"].getData()[1]) == [0.7, 0.6, 0.4]
     title = plot.plot.titleLabel.text
-    assert f"PRTF, 1/e at {prtf.resolution:.3g} nm" in title
+    assert f"PRTF, 1/e: {prtf.resolution:.3g} nm" in title
     assert "FSC, half-bit<" in title  # it stays above
     assert plot.plot.getAxis("bottom").labelText == "cycles per nm"
     plot.show_curves(None, fsc, "voxels")

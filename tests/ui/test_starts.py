@@ -64,6 +64,7 @@ def test_starts_are_run_ranked_and_averaged_and_their_mean_is_a_run(averaged):
     assert "Agree" in panel.words.text()
     assert "PRTF" in panel.words.text()
     assert set(panel.plot.curves) == {"PRTF", "PRTF's level", "FSC", "FSC's level"}
+    assert panel.minimumSizeHint().width() <= 340
     assert [i for i, section in enumerate(averaged.sections) if section.isExpanded()] == [3, 5]
     assert f"mean of {len(members)} starts: agree" in averaged.sections[3].text()
 
@@ -182,14 +183,20 @@ def test_closing_the_window_ends_them(asked, idle, qtbot):
         session.viewer.close()
 
 
-def test_starts_near_an_object_are_not_independent(averaged, over):
+def test_starts_near_an_object_are_not_independent(averaged, over, qtbot):
     session, panel = averaged.session, averaged.starts
     averaged.refine.iterations.value = 60
+    session.support_layer.brush_size = 1
+    session.support_layer.paint((5, 5), 1)
+    qtbot.waitUntil(lambda: session.strokes is not None)
     panel.begin.value = "last"
     panel.amount.value = 0.1
     panel.run_button.click()
     over(session)
     outcome = session.starts.outcome
+    assert bool(outcome.starts.support[5, 5])
+    assert outcome.starts.pinned.nonzero().tolist() == [[5, 5]]
+    assert outcome.settings["support_edited_by_hand"]
     assert outcome.settings["start"] == "one object disturbed by 0.1 of its amplitude, seed 0"
     assert outcome.ensemble.consensus.prtf is None
     assert "not independent" in panel.words.text()

@@ -76,6 +76,24 @@ def test_it_needs_no_more_than_360_pixels(workflow):
         assert panel.minimumSizeHint().width() <= 340
 
 
+def test_a_section_grows_with_what_its_panel_shows(viewer, qtbot):
+    workflow = Workflow(viewer)
+    qtbot.addWidget(workflow)
+    workflow.resize(workflow.sizeHint())
+    with qtbot.waitExposed(workflow):
+        workflow.show()
+    panel, layout = workflow.starts, workflow.starts.layout()
+    workflow.sections[3].expand(animate=False)
+    qtbot.waitUntil(lambda: panel.height() >= layout.totalHeightForWidth(panel.width()) > 100)
+    before = panel.height()
+    panel.words.setText("words that wrap " * 40)
+    for widget in (panel.table, panel.words, panel.plot):
+        widget.show()
+    qtbot.waitUntil(lambda: panel.height() >= layout.totalHeightForWidth(panel.width()) > before + 400)
+    workflow.sections[3].collapse(animate=False)
+    qtbot.waitUntil(lambda: workflow.sections[3].content().height() == 0)
+
+
 @pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")
 def test_the_demo_goes_through_the_whole_way(viewer, workflow, tmp_path):
     workflow.session.use(*sample("fashion-0"))

@@ -46,10 +46,10 @@ class Curves(QWidget):
         return plot
 
 
-def named(plot: pyqtgraph.PlotItem, names: Sequence[tuple[str, str]]) -> None:
+def named(plot: pyqtgraph.PlotItem, names: Sequence[tuple[str, str]], size: str = "9pt") -> None:
     """Name curves by their colours in the title: a legend would lie over them."""
     words = (f'<span style="color: {colour}">{name}</span>' for name, colour in names)
-    plot.setTitle(" &nbsp; ".join(words), size="9pt")
+    plot.setTitle(" &nbsp; ".join(words), size=size)
 
 
 class ConvergencePlot(Curves):
@@ -140,8 +140,9 @@ class ResolutionPlot(Curves):
         self.plot.setYRange(0, 1.05)
         self.plot.getAxis("left").setTickSpacing(0.2, 0.2)
         self.plot.getAxis("bottom").enableAutoSIPrefix(False)
+        self.view.ci.layout.setContentsMargins(0, 0, 8, 6)  # the last number, and the letters that hang down
         self.curves: dict[str, Any] = {}
-        self.setFixedHeight(190)
+        self.setFixedHeight(200)
 
     def show_curves(self, prtf: Any, fsc: Any, unit: str) -> None:
         """Draw them; None leaves one out. The unit is that of the lengths."""
@@ -158,7 +159,7 @@ class ResolutionPlot(Curves):
             self.plot.addLine(y=HALF, pen=pyqtgraph.mkPen(FSC_COLOUR, style=Qt.PenStyle.DotLine))
             names.append((f"FSC, half-bit{_at(fsc.half_bit_resolution, unit)}", FSC_COLOUR))
         self.plot.setLabel("bottom", "cycles per nm" if unit == "nm" else "cycles per voxel")
-        named(self.plot, names)
+        named(self.plot, names, "8pt")
 
     def _draw(self, name: str, colour: str, frequency: Any, value: Any, level: Any) -> None:
         dashed = pyqtgraph.mkPen(colour, style=Qt.PenStyle.DashLine)
@@ -167,7 +168,7 @@ class ResolutionPlot(Curves):
 
 
 def _at(resolution: float | None, unit: str) -> str:
-    return "" if not resolution or resolution == float("inf") else f" at {resolution:.3g} {unit}"
+    return "" if not resolution or resolution == float("inf") else f": {resolution:.3g} {unit}"
 
 
 def marks_of(history: Sequence[Any]) -> Iterator[tuple[int, str]]:

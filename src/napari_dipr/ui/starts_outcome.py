@@ -175,7 +175,7 @@ class Outcome:
             f"({numbers}). Spread {common.spread:.2g}; the first mode has {common.modes.shares[0]:.1%} of their energy."
         )
         if self.mean is not None and self.mean.nmse is not None:
-            said.append(f"nmse of the mean {self.mean.nmse:.3f} against the known object.")
+            said.append(f"nmse of the mean {self.mean.nmse:.2g} against the known object.")
         if common.prtf is not None:
             said.append(f"PRTF {_where(common.prtf, {'1/e': common.prtf.resolution}, self.unit)}.")
             said.append(

@@ -22,6 +22,10 @@ TITLES = ("Measurement", "Support", "Refine", "Starts", "Runs", "Export")
 class Section(QCollapsible):
     """A section that is as high as its panel needs, also when that has come to need more."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.toggled.connect(lambda is_open: is_open or self.content().setMinimumHeight(0))
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the panel's layout; text that wraps needs more height where it is narrow."""
         if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest) and self.isExpanded():
@@ -29,6 +33,7 @@ class Section(QCollapsible):
             wraps = layout.hasHeightForWidth()
             height = layout.totalHeightForWidth(content.width()) if wraps else content.sizeHint().height()
             content.setMaximumHeight(height + 10)
+            content.setMinimumHeight(height)
         return False
 
 
