@@ -110,15 +110,8 @@ class Job:
         return self.folder / ROWS / f"{pattern.name}.json"
 
     def row(self, pattern: Pattern, state: str, **more: Any) -> Row:
-        """Return a row of the summary."""
-        return {
-            "number": pattern.number,
-            "name": pattern.name,
-            "input": pattern.input,
-            "frame": pattern.frame,
-            "state": state,
-            **more,
-        }
+        """Return a row of the summary, plain JSON."""
+        return as_json({**pattern._asdict(), "state": state, **more})
 
     def finished(self, pattern: Pattern) -> Row | None:
         """Return the row of a pattern that was solved before with these settings; None where it is to be solved.
