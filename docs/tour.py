@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dipr.benchmarks.bragg import bragg
 from napari_dipr.experiment import simulate
+from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import Measurement
 from napari_dipr.samples import sample
 from napari_dipr.ui.app import open_window
@@ -106,7 +108,7 @@ def crystal() -> None:
         wait_for(lambda: not session.busy, "the sections")
         form.work_out_button.click()
         wait_for(lambda: session.crystal.lattice is not None and not session.busy, "the crystal")
-        show(workflow, 4)
+        show(workflow, 5)
         workflow.runs.crystal_section.expand(animate=False)
         viewer.reset_view()
         workflow.scroll.ensureWidgetVisible(form.words)
@@ -162,7 +164,7 @@ def run() -> None:
         refine.start.value = "random"
         refine.bar.start.click()
         is_over(workflow, 3)
-        show(workflow, 4)
+        show(workflow, 5)
         workflow.runs.other.value = session.history.results[1]
         workflow.runs.compare_button.click()
         wait_for(lambda: bool(workflow.runs.words.text()), "the comparison")
@@ -206,6 +208,26 @@ def volume() -> None:
         is_over(workflow, 1)
         show(workflow, 3)
         photograph(viewer, "8-volume")
+
+
+def starts() -> None:
+    """Run many starts of a crystal that gave few photons, and average the better ones."""
+    rows, columns = np.indices((64, 64)) - 32
+    crystal = (abs(rows) + abs(columns) < 26) & (abs(rows) < 20) & (columns < 18)
+    x = crystal * (1 + 0.2 * np.cos(columns / 3)) * np.exp(1j * np.sin(rows / 8) * np.cos(columns / 9))
+    measurement, truth = simulate(x, oversampling=2, photons=1e5, name="few photons")
+    geometry = Geometry.parse("energy=8, distance=1.5, pixel=55")
+    with window() as (viewer, workflow):
+        session, panel = workflow.session, workflow.starts
+        session.use(replace(measurement, geometry=geometry), truth)
+        workflow.support.autocorrelation_button.click()
+        wait_for(lambda: session.support_layer is not None, "the support")
+        workflow.refine.algorithm.value, workflow.refine.free.value = "RAAR, then ER", True
+        panel.run_button.click()
+        wait_for(lambda: session.starts.course is None, "the starts")
+        show(workflow, 4)
+        workflow.scroll.ensureWidgetVisible(panel.plot)
+        photograph(viewer, "13-starts")
 
 
 def painting() -> None:
@@ -270,5 +292,5 @@ def run_of(workflow: Workflow) -> int:
 
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
-    for make in (mask, prepared, run, colours, volume, crystal, painting):
+    for make in (mask, prepared, run, colours, volume, crystal, starts, painting):
         make()

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -53,7 +51,7 @@ def test_starts_are_ranked_by_pixels_held_back_and_their_mean_is_the_object(gath
     assert 2 <= len(figures["kept"]) <= 3
     assert figures["unit"] == "voxels"
     assert sum(figures["mode_shares"]) == pytest.approx(1)
-    assert figures["prtf"]["chance"] == pytest.approx(math.sqrt(math.pi / 4 / len(figures["kept"])))
+    assert figures["prtf"]["chance"] == pytest.approx(len(figures["kept"]) ** -0.5)
     assert register(gathered.ensemble.consensus.mean, torch.from_numpy(known[1])).correlation > 0.99
     assert figures["verdict"]["kind"] == "agree"
 
@@ -111,3 +109,12 @@ def test_starts_near_a_networks_object_have_no_transfer_function():
     told = found.record().provenance
     assert "disturbed by 0.1" in told["start"]["object"]
     assert told["start"]["model"]["name"] == "unrolled-fashion"
+
+
+def test_guided_generations_are_told_and_have_no_transfer_function(known):
+    found = gather(request(recipe="hio*30 + er*10; shrinkwrap(threshold=0.1)"), known[0], 3, generations=2)
+    assert not found.ensemble.independent
+    assert found.figures()["generations"] == 2
+    assert found.figures()["prtf"] is None
+    assert {row["iterations"] for row in found.figures()["starts"]} == {80}
+    assert found.record().provenance["start"]["object"].endswith("after 2 guided generations")

@@ -214,6 +214,16 @@ def test_changes_keep_what_is_known_and_leave_the_original_alone():
     assert original.grid == (40, 40)
 
 
+def test_the_voxels_edges_are_those_of_the_geometry():
+    flat = of(pattern((40, 50)), geometry=Geometry(wavelength=0.15, distance=2.0, pixel_size=(55.0, 110.0)))
+    np.testing.assert_allclose(flat.voxel_basis, np.diag(flat.voxel_size))
+    scan = Geometry.parse("energy=9, distance=1, pixel=9, beamline=34-ID-C, delta=30, rock=theta, step=.01")
+    rocked = of(np.ones((16, 17, 18)), geometry=scan)
+    np.testing.assert_allclose(rocked.voxel_basis, scan.basis((16, 17, 18)))
+    assert of(np.ones((16, 16))).voxel_basis is None
+    assert of(np.ones((16, 17, 18)), geometry=flat.geometry).voxel_basis is None
+
+
 def test_measurements_can_be_compared_and_kept_in_a_set():
     a, b = of(pattern()), of(pattern())
     assert a != b

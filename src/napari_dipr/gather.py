@@ -1,22 +1,22 @@
 """Many starts of a measurement, from the request to what they have in common, as it is asked for without a window."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
+from napari_dipr.ensembles.generations import guided
 from napari_dipr.ensembles.ranking import figures_of
+from napari_dipr.ensembles.report import report
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import Verdict, verdict
 from napari_dipr.errors import RecipeError
 from napari_dipr.io.provenance import provenance
 from napari_dipr.io.record import Record
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.fsc import ShellCorrelation
-from napari_dipr.physics.prtf import TransferFunction
 from napari_dipr.reconstruct import Asked, Request, with_enough_memory
 from napari_dipr.solvers.problem import Errors
 
@@ -38,6 +38,8 @@ class Gathered:
         What was solved, and from where.
     request, measurement
         As it was asked for, and of what.
+    generations
+        How many, of which these starts are the last one.
     """
 
     ensemble: Ensemble
@@ -46,6 +48,7 @@ class Gathered:
     starts: Starts
     request: Request
     measurement: Measurement = field(repr=False)
+    generations: int = 1
 
     @property
     def support(self) -> NDArray[np.bool_]:
@@ -60,45 +63,22 @@ class Gathered:
 
     def figures(self) -> dict[str, Any]:
         """Return all figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
-        e, common = self.ensemble, self.ensemble.consensus
-        prtf, fsc = common.prtf, common.fsc
-        rank = {place: i + 1 for i, place in enumerate(e.order)}
         return {
-            "starts": [{**asdict(row), "rank": rank[i], "kept": e.kept[i]} for i, row in enumerate(e.rows)],
-            "from": str(self.starts),
-            "criterion": {"by": e.criterion.words, "warning": e.criterion.warning},
-            "kept": [e.rows[i].number for i in e.members],
+            **report(self.ensemble, self.verdict),
+            "begun": str(self.starts),
+            "generations": self.generations,
             "mean": {**figures_of(self.errors()), "support_voxels": int(self.support.sum())},
-            "spread": common.spread,
-            "mode_shares": common.modes.shares.tolist(),
-            "unit": "voxels" if e.basis is None else "nm",
-            "prtf": None
-            if prtf is None
-            else {
-                **_curve(prtf),
-                "mean": prtf.mean,
-                "chance": prtf.chance,
-                "beyond_chance": prtf.beyond_chance.tolist(),
-                "resolution_beyond_chance": prtf.resolution_beyond_chance,
-            },
-            "fsc": None
-            if fsc is None
-            else {
-                **_curve(fsc),
-                "half_bit": fsc.half_bit.tolist(),
-                "half_bit_resolution": fsc.half_bit_resolution,
-            },
-            "verdict": asdict(self.verdict),
         }
 
     def record(self, **more: Any) -> Record:
         """Return the mean as a result, its variance as a field; ``more`` is told in the provenance."""
         common, kept = self.ensemble.consensus, len(self.ensemble.members)
+        after = f", after {self.generations} guided generations" if self.generations > 1 else ""
         figures = self.figures()
         told = provenance(
             self.measurement,
             self.asked.recipe,
-            start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}",
+            start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}{after}",
             seed=self.starts.seed,
             ensemble=figures,
             **{**self.request.told(self.asked), "errors": figures["mean"]},
@@ -121,6 +101,7 @@ def gather(
     *,
     keep: int | None = None,
     perturb: float | None = None,
+    generations: int = 1,
     progress: Callable[[Progress], bool | None] | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Gathered:
@@ -137,6 +118,8 @@ def gather(
     perturb
         None begins each with phases at random in the first support: they are independent. Else each begins near the
         network's object, disturbed by so much of its amplitude.
+    generations
+        Of starts that the best one guides, see :mod:`~napari_dipr.ensembles.generations`; 1: each for itself.
     progress
         Told where it is; where it returns True, what is done is judged.
     say
@@ -158,12 +141,11 @@ def gather(
         asked = request.asked(measurement, device)
         first = None if perturb is None else asked.object
         starts = Starts(asked.support, first, 0.0 if perturb is None else perturb, request.seed)
-        basis = measurement.voxel_basis
-        found = ensemble(asked.problem, asked.recipe, starts, count, most=keep, basis=basis, progress=progress)
-        return Gathered(found, verdict(found, measurement), asked, starts, request, measurement)
+        options: Any = {"most": keep, "basis": measurement.voxel_basis, "progress": progress}
+        if generations > 1:
+            found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
+        else:
+            found = ensemble(asked.problem, asked.recipe, starts, count, **options)
+        return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 
     return with_enough_memory(request.device, on, say)
-
-
-def _curve(curve: TransferFunction | ShellCorrelation) -> dict[str, Any]:
-    return {"frequency": curve.frequency.tolist(), "value": curve.value.tolist(), "resolution": curve.resolution}

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -13,16 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from napari_dipr.device import find_device, is_out_of_memory, release_memory
-from napari_dipr.errors import FileError, MeasurementError, SolverError
-from napari_dipr.io.arrays import load_array
+from napari_dipr.errors import MeasurementError, SolverError
 from napari_dipr.io.checkpoint import Checkpoints, Claim, Kept
 from napari_dipr.io.cutoff import INTERVAL
-from napari_dipr.io.read import SAMPLE, load_mask
-from napari_dipr.io.record import read_record
+from napari_dipr.io.provenance import provenance
+from napari_dipr.io.read import load_mask
+from napari_dipr.io.record import Record
+from napari_dipr.lattice import Lattice, crystal_of
 from napari_dipr.networks.propose import propose, suited_shrinkwrap
 from napari_dipr.networks.zoo import describe_model, fit, fitting_model, model_names
-from napari_dipr.physics.symmetry import nmse
-from napari_dipr.samples import field_window, sample
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.problem import Problem, State, as_support, random_start, start_from
 from napari_dipr.solvers.recipe import Recipe
@@ -30,8 +27,6 @@ from napari_dipr.solvers.run import Iterate, Reconstruction, run
 from napari_dipr.solvers.shrinkwrap import autocorrelation_support
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_dipr.measurement import Measurement
 
 AUTOCORRELATION = "autocorrelation"
@@ -213,6 +208,49 @@ class Carried(NamedTuple):
     asked: Asked
 
 
+class Outcome(NamedTuple):
+    """A result as it is kept: its record, the crystal where it is one, and its figures."""
+
+    record: Record
+    crystal: Lattice | None
+    figures: dict[str, Any]
+
+
+def outcome(
+    request: Request, measurement: "Measurement", carried: Carried, nmse: float | None = None, **more: Any
+) -> Outcome:
+    """Return what is kept of a request that was carried out; ``nmse`` and ``more`` are told in its provenance."""
+    result, asked = carried
+    x, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
+    told = provenance(
+        measurement,
+        asked.recipe,
+        result,
+        start="random phases" if request.model is None else "the network's object",
+        seed=request.seed if request.model is None else None,
+        nmse=nmse,
+        **request.told(asked),
+        **more,
+    )
+    voxel, last = measurement.voxel_size, result.history[-1]
+    crystal = crystal_of(measurement, x, inside)
+    figures = {
+        "chi2": float(result.chi2[0]),
+        "r_factor": float(result.r_factor[0]),
+        "support_voxels": int(inside.sum()),
+        "voxel_size_nm": voxel,
+        "iterations": result.iterations,
+        "seconds": round(result.seconds, 3),
+        "nmse": nmse,
+        "likelihood": last.likelihood,
+        "free_chi2": last.free_chi2,
+        "free_likelihood": last.free_likelihood,
+        "support_from": request.support_from,
+        "crystal": None if crystal is None else crystal.figures,
+    }
+    return Outcome(Record.of(x, inside, told, measurement=measurement, voxel_size_nm=voxel), crystal, figures)
+
+
 def with_enough_memory(device: str, on: Callable[[str], T], say: Callable[[str], None]) -> T:
     """Do something on a device: where an accelerator's memory is full, on the CPU, and say so.
 
@@ -319,40 +357,3 @@ def fitting(measurement: "Measurement") -> tuple[str | None, str]:
     there = ", ".join(model_names())
     why = f"none of the models ({there}) fits" if there else "there are no models"
     return None, f"support from the autocorrelation: {why}"
-
-
-def known_object(
-    input: str, file: Path | None, measurement: "Measurement"
-) -> "tuple[NDArray[np.generic] | None, NDArray[np.bool_] | None, str]":
-    """Return the true object where it is known, the window it is in (None: anywhere), and a remark or nothing.
-
-    Raises
-    ------
-    FileError
-        If the file does not hold one for this measurement.
-    """
-    if file is not None:
-        try:
-            known: NDArray[np.generic] = read_record(file).object
-        except FileError:  # an array, then
-            known = np.squeeze(load_array(file).array)
-        if known.shape != measurement.grid or not np.isfinite(known).all() or not known.any():
-            raise FileError(
-                f"{file.name} is no truth for this measurement: it must have the shape {measurement.grid}, this is "
-                f"{known.shape}, and finite values that are not all zero."
-            )
-        return known, None, ""
-    if not input.startswith(SAMPLE):
-        return None, None, ""
-    _, known = sample(input.removeprefix(SAMPLE))
-    if known.shape != measurement.grid:
-        return None, None, "cropped, the sample has another pixel size than its truth: not compared"
-    return known, field_window(), ""
-
-
-def compared(
-    estimate: "NDArray[np.generic]", truth: "NDArray[np.generic]", window: "NDArray[np.bool_] | None"
-) -> float:
-    """Return the symmetry-adjusted error of a ``[*grid]`` object."""
-    inside = None if window is None else torch.from_numpy(window)
-    return float(nmse(torch.from_numpy(estimate)[None], torch.from_numpy(truth)[None], inside)[0])

@@ -21,7 +21,7 @@ def test_starts_are_listed_judged_and_their_mean_written(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     figures = json.loads((tmp_path / "f.json").read_text())
-    assert [row["number"] for row in figures["starts"]] == list(range(5))
+    assert [row["number"] for row in figures["starts"]] == [1, 2, 3, 4, 5]
     assert figures["starts"][0]["seed"] == 2
     table = re.findall(r"^ +(\d) .*?(kept)?\s*$", result.stderr, re.MULTILINE)
     best_first = sorted(figures["starts"], key=lambda row: row["rank"])

@@ -62,6 +62,23 @@ def test_masks_and_coherence_are_those_of_the_measurement_in_a_batch_too(simulat
         torch.testing.assert_close(chi2, masked.errors(x.object).chi2[0])
 
 
+@pytest.mark.parametrize("kind", ["random", "near"])
+def test_what_a_person_decided_on_is_left_as_it_is_in_a_batch_too(simulated, kind):
+    problem, truth, support = simulated()
+    pinned = torch.zeros_like(support)
+    pinned[0, 0] = True
+    first = support.clone()
+    first[0, 0] = True
+    starts = Starts(first, truth if kind == "near" else None, pinned=pinned)
+    whole, both = together(problem, [starts.start(problem, k) for k in range(3)])
+    assert torch.equal(both.pinned, pinned.expand(3, *problem.grid))
+    shrinking = Recipe.parse("hio*20; shrinkwrap(every=5,threshold=0.5)")
+    end = solve(whole, shrinking, both)
+    assert bool(end.support[:, 0, 0].all())
+    free = solve(problem, shrinking, Starts(first).start(problem, 0))
+    assert not bool(free.support[0, 0, 0])
+
+
 def test_small_starts_run_together_and_large_ones_one_by_one():
     recipe, settles = Recipe.parse("hio*10"), Recipe.parse("hio*10; settling")
     small, large = Problem(torch.ones(1, 32, 32)), Problem(torch.ones(1, 64, 64, 64))

@@ -1,9 +1,14 @@
+import math
+
+import numpy as np
 import pytest
 
 pytest.importorskip("pyqtgraph")
 
+from napari_dipr.physics.fsc import ShellCorrelation
+from napari_dipr.physics.prtf import TransferFunction
 from napari_dipr.solvers.position import Record
-from napari_dipr.ui.plots import ConvergencePlot, marks_of
+from napari_dipr.ui.plots import ConvergencePlot, ResolutionPlot, marks_of
 
 HISTORY = (
     Record(1, 0.5, 0.6, 400.0, stage="hio"),
@@ -38,3 +43,22 @@ def test_the_errors_axis_is_logarithmic_until_it_is_not(qtbot):
     plot.logarithmic.setChecked(False)
     assert list(plot.curves["chi2"].getData()[1]) == [0.5, 0.2, 0.1, 0.05]
     assert plot.curves["support_pixels"].getData()[1][0] == 400
+
+
+def test_what_agrees_is_drawn_with_what_it_is_held_against_and_where_it_ends(qtbot):
+    plot = ResolutionPlot()
+    qtbot.addWidget(plot)
+    frequency, pixels = np.array([0, 0.1, 0.2]), np.array([1, 8, 16])
+    prtf = TransferFunction(frequency, np.array([1, 0.6, 0.1]), pixels, 0.5)
+    fsc = ShellCorrelation(frequency, np.array([1, 0.9, 0.8]), pixels, np.array([0.7, 0.6, 0.4]))
+    plot.show_curves(prtf, fsc, "nm")
+    assert list(plot.curves["PRTF"].getData()[1]) == [1, 0.6, 0.1]
+    assert list(plot.curves["PRTF's level"].getData()[1]) == [math.exp(-1)] * 3
+    assert list(plot.curves["FSC's level"].getData()[1]) == [0.7, 0.6, 0.4]
+    title = plot.plot.titleLabel.text
+    assert f"PRTF, 1/e at {prtf.resolution:.3g} nm" in title
+    assert "FSC, half-bit<" in title  # it stays above
+    assert plot.plot.getAxis("bottom").labelText == "cycles per nm"
+    plot.show_curves(None, fsc, "voxels")
+    assert set(plot.curves) == {"FSC", "FSC's level"}
+    assert "PRTF" not in plot.plot.titleLabel.text

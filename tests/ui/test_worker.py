@@ -170,9 +170,9 @@ def test_no_snapshot_is_due_until_the_last_one_was_shown(monkeypatch):
 def test_the_global_phase_is_held_still_between_frames():
     x = (np.arange(1, 5) * np.exp(0.3j)).astype(np.complex64)
     inside = torch.ones(1, 4, dtype=torch.bool)
-    first = worker._pictures(torch.from_numpy(x)[None], inside, None)["object"]
+    first = worker.pictures_of(torch.from_numpy(x)[None], inside, None)["object"]
     turned = torch.from_numpy(x * np.exp(2j).astype(np.complex64))[None]
-    np.testing.assert_allclose(worker._pictures(turned, inside, first)["object"], first, rtol=1e-5)
+    np.testing.assert_allclose(worker.pictures_of(turned, inside, first)["object"], first, rtol=1e-5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks where Linux lists libraries")

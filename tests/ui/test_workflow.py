@@ -25,7 +25,7 @@ def test_the_next_step_is_open_and_the_others_say_what_they_hold(workflow, finis
     workflow.refine.iterations.value = 30
     workflow.refine.bar.start.click()
     finished(session)
-    assert opened(workflow) == [3, 5]
+    assert opened(workflow) == [3, 6]
     assert "after 30" in workflow.sections[2].text()
 
 

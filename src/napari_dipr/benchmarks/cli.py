@@ -9,14 +9,9 @@ import typer
 from rich.console import Console
 
 from napari_dipr.benchmarks import tables
-from napari_dipr.errors import DiprError
+from napari_dipr.benchmarks.options import Curves, Device, JsonFile, bar_of, listed_names, writable
+from napari_dipr.benchmarks.trust import checkpoints, guided, kills, resolution, verdict
 from napari_dipr.extras import require
-
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.", dir_okay=False)
-]
-Curves = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False)]
-Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -24,24 +19,6 @@ app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": [
 @app.callback()
 def _main() -> None:
     """Measure how well the methods do."""
-
-
-def _writable(json_file: Path | None, figure: Path | None = None) -> None:
-    """Make the folders of what will be written, and look for what draws: before the computing rather than after."""
-    from napari_dipr.io.write import writable_folder
-
-    if figure is not None:
-        require("The figure", "matplotlib", "bench")
-    for file in (json_file, figure):
-        if file is not None:
-            writable_folder(file.parent)
-
-
-def _listed(names: str) -> list[str]:
-    listed = [stripped for name in names.split(",") if (stripped := name.strip())]
-    if not listed:
-        raise DiprError(f"{names!r} names nothing. Give names with commas between them.")
-    return listed
 
 
 @app.command()
@@ -68,8 +45,8 @@ def table1(
     from napari_dipr.benchmarks import table1 as benchmark
     from napari_dipr.io.write import write_json
 
-    _writable(json_file, figure)
-    names = list(benchmark.METHODS) if methods is None else _listed(methods)
+    writable(json_file, figure)
+    names = list(benchmark.METHODS) if methods is None else listed_names(methods)
     benchmark.known(names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -104,21 +81,17 @@ def robustness(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts and of the noise.")] = 0,
 ) -> None:
     """Run rows of Table 1 on patterns of few photons, and on such without their centre."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import robustness as benchmark
     from napari_dipr.io.write import write_json
 
-    _writable(json_file, figure)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+    writable(json_file, figure)
+    with bar_of() as tell:
         result = benchmark.robustness(
             images,
-            benchmark.ROWS if methods is None else _listed(methods),
+            benchmark.ROWS if methods is None else listed_names(methods),
             device=device,
             seed=seed,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            progress=tell,
         )
     tables.show_robustness(result)
     if json_file is not None:
@@ -147,8 +120,8 @@ def models(
     from napari_dipr.io.write import write_json
     from napari_dipr.networks.zoo import model_names
 
-    _writable(json_file)
-    chosen = model_names() if names is None else _listed(names)
+    writable(json_file)
+    chosen = model_names() if names is None else listed_names(names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {name: bar.add_task(name, total=objects) for name in chosen}
@@ -199,7 +172,7 @@ def _in_turns(
 
     from napari_dipr.io.write import write_json
 
-    _writable(json_file)
+    writable(json_file)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # Drawn between the turns alone: a thread that draws would be timed too.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
@@ -227,22 +200,18 @@ def recipes(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts.")] = 0,
 ) -> None:
     """Compare recipes on simulated crystals and FashionMNIST images, from the autocorrelation's support."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import recipes as benchmark
     from napari_dipr.io.write import write_json
 
-    _writable(json_file)
+    writable(json_file)
     chosen = texts or benchmark.RECIPES
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(chosen) * len(benchmark.SETS))
+    with bar_of(len(chosen) * len(benchmark.SETS)) as tell:
         at = iter(range(len(chosen) * len(benchmark.SETS)))
         result = benchmark.compare(
             chosen,
             device=device,
             seed=seed,
-            progress=lambda name, text: bar.update(task, description=f"{name}: {text}", completed=next(at)),
+            progress=lambda name, text: tell(f"{name}: {text}", next(at)),
         )
     tables.show_recipes(result)
     if json_file is not None:
@@ -256,45 +225,13 @@ def bragg(
     starts: Annotated[int, typer.Option(min=1, help="Of which the one of the least χ² is taken.")] = 3,
 ) -> None:
     """Reconstruct a strained crystal from simulated rocking scans of two beamlines, and compare it with the truth."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import bragg as benchmark
     from napari_dipr.io.write import write_json
 
-    _writable(json_file)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(benchmark.SCANS) * len(benchmark.CASES))
-        result = benchmark.table(
-            (side,) * 3,
-            starts=starts,
-            progress=lambda name, done: bar.update(task, description=name, completed=done),
-        )
+    writable(json_file)
+    with bar_of(len(benchmark.SCANS) * len(benchmark.CASES)) as tell:
+        result = benchmark.table((side,) * 3, starts=starts, progress=tell)
     tables.show_bragg(result)
-    if json_file is not None:
-        write_json(json_file, result)
-
-
-@app.command()
-def verdict(
-    each: Annotated[int, typer.Option(min=1, help="Cases of each class.")] = 15,
-    json_file: JsonFile = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the cases; thresholds were chosen on those of 0 to 7.")] = 11,
-) -> None:
-    """Judge simulated ensembles whose class is known, and count how often the verdict is right."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from napari_dipr.benchmarks import verdict as benchmark
-    from napari_dipr.io.write import write_json
-
-    _writable(json_file)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=each * len(benchmark.KINDS))
-        result = benchmark.verdicts(
-            each, seed, progress=lambda kind, done: bar.update(task, description=kind, completed=done)
-        )
-    tables.show_verdicts(result)
     if json_file is not None:
         write_json(json_file, result)
 
@@ -308,23 +245,14 @@ def generality(
     device: Device = "auto",
 ) -> None:
     """Test a model on objects of other kinds, patterns of any size, few photons and missing centres."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from napari_dipr.benchmarks import generality as benchmark
     from napari_dipr.io.write import write_json
 
     require("Drawing letters", "matplotlib", "bench")
     require("Reading the vesicle", "mrcfile", "bench")
-    _writable(json_file, figure)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        result = benchmark.generality(
-            objects,
-            model,
-            device=device,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
+    writable(json_file, figure)
+    with bar_of() as tell:
+        result = benchmark.generality(objects, model, device=device, progress=tell)
     tables.show_generality(result)
     if json_file is not None:
         write_json(json_file, result)
@@ -347,12 +275,12 @@ def ablation(
     from napari_dipr.io.write import write_json
 
     require("Training", "lightning", "train")
-    _writable(json_file)
+    writable(json_file)
     console = Console(stderr=True)
     result = benchmark.ablation(
         runs,
         minutes,
-        None if names is None else _listed(names),
+        None if names is None else listed_names(names),
         objects=objects,
         progress=lambda name, what: console.print(f"{name}: {what}", highlight=False),
     )
@@ -361,61 +289,5 @@ def ablation(
         write_json(json_file, result)
 
 
-@app.command()
-def kills(
-    times: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs.")] = 50,
-    interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two checkpoints.")] = 1.0,
-    side: Annotated[int, typer.Option(min=16, max=512, help="Of the volume, pixels.")] = 64,
-    recipe: Annotated[str, typer.Option(metavar="TEXT", help="What the runs carry out.")] = "alm*100000",
-    json_file: JsonFile = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the moments.")] = 0,
-) -> None:
-    """Kill runs at random moments (kill -9), and compare what is gone on with to a run that was left alone."""
-    from rich.progress import Progress
-
-    from napari_dipr.benchmarks import kills as benchmark
-    from napari_dipr.io.write import write_json
-
-    _writable(json_file)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=times)
-        result = benchmark.kills(
-            times, interval=interval, side=side, recipe=recipe, seed=seed, progress=lambda: bar.advance(task)
-        )
-    tables.show_kills(result)
-    if json_file is not None:
-        write_json(json_file, result)
-
-
-@app.command()
-def checkpoints(
-    volume: Annotated[int, typer.Option(min=16, max=1024, help="Side of the volume, pixels.")] = 128,
-    image: Annotated[int, typer.Option(min=16, max=8192, help="Side of the image, pixels.")] = 512,
-    writes: Annotated[int, typer.Option(min=1, max=1000, help="Pairs of stretches, one of each with a write.")] = 12,
-    pairs: Annotated[int, typer.Option(min=0, max=100, help="Pairs of runs, one of each with checkpoints.")] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each of these runs.")] = 60.0,
-    json_file: JsonFile = None,
-    device: Device = "cpu",
-) -> None:
-    """Measure what keeping a run's state every 20 s takes from its iterations."""
-    from rich.progress import Progress
-
-    from napari_dipr.benchmarks import checkpoints as benchmark
-    from napari_dipr.device import find_device
-    from napari_dipr.io.write import write_json
-
-    _writable(json_file)
-    grids = ((image,) * 2, (volume,) * 3)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(grids) * len(benchmark.RECIPES))
-        result = benchmark.checkpoints(
-            grids,
-            writes=writes,
-            pairs=pairs,
-            seconds=seconds,
-            device=str(find_device(device)),
-            progress=lambda: bar.advance(task),
-        )
-    tables.show_checkpoints(result)
-    if json_file is not None:
-        write_json(json_file, result)
+for command in (verdict, resolution, guided, kills, checkpoints):
+    app.command()(command)

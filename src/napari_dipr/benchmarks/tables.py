@@ -11,7 +11,7 @@ from rich.text import Text
 
 def show_recipes(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.recipes.compare`."""
-    table = _table(
+    table = table_of(
         f"Recipes from the autocorrelation's support, seed {result['seed']}",
         "nmse: symmetry-adjusted error relative to the object's energy, mean and median; solved: share of "
         "objects below .01; size: the support's pixels over the true one's; FFTs per object.",
@@ -27,11 +27,11 @@ def show_recipes(result: dict[str, Any]) -> None:
         before = row["set"]
         table.add_row(
             Text(row["recipe"].replace(" ", "")),
-            *(_text(row[key], ".3f") for key in ("nmse_mean", "nmse_median")),
-            _text(row["solved"], ".0%"),
-            _text(row["chi2"], ".1e"),
-            _text(row["size"], ".2f"),
-            *(_text(row[key], ".0f") for key in ("iterations", "ffts")),
+            *(text_of(row[key], ".3f") for key in ("nmse_mean", "nmse_median")),
+            text_of(row["solved"], ".0%"),
+            text_of(row["chi2"], ".1e"),
+            text_of(row["size"], ".2f"),
+            *(text_of(row[key], ".0f") for key in ("iterations", "ffts")),
         )
     console = Console()
     console.print(table)
@@ -41,72 +41,9 @@ def show_recipes(result: dict[str, Any]) -> None:
             console.print(told, style="dim", markup=False, highlight=False)
 
 
-def show_verdicts(result: dict[str, Any]) -> None:
-    """Print the figures of :func:`~napari_dipr.benchmarks.verdict.verdicts`."""
-    kinds = list(result["confusion"])
-    table = _table(
-        f"Verdicts on {result['each']} ensembles of each class, {result['starts']} starts each, seed {result['seed']}",
-        f"{result['right']:.0%} right; {result['wrong_agree']} verdicts agree on what has an nmse above .1.",
-        ("made as",),
-        kinds,
-        folds=True,
-    )
-    for kind, counts in result["confusion"].items():
-        table.add_row(kind, *(str(counts[k]) for k in kinds))
-    Console().print(table)
-
-
-def show_checkpoints(result: dict[str, Any]) -> None:
-    """Print the figures of :func:`~napari_dipr.benchmarks.checkpoints.checkpoints`."""
-    table = _table(
-        f"Checkpoints every {result['interval']:g} s, {result['threads']} threads",
-        f"CPU: processor time that one takes; cost: loop time, median of {result['writes']} pairs of stretches and "
-        f"quartiles; shares: of the interval; ratio: iterations in {result['pairs']} runs of {result['seconds']:g} s "
-        "with over without.",
-        ("run",),
-        ("MB", "write ms", "CPU ms", "share", "cost ms", "quartiles", "share", "ratio"),
-    )
-    for row in result["rows"]:
-        low, high = row["cost_quartiles_ms"]
-        table.add_row(
-            f"{row['recipe'].partition('*')[0]} {row['grid'][0]}{'²³'[len(row['grid']) - 2]}",
-            _text(row["megabytes"], ".3g"),
-            *(_text(row[key], ".0f") for key in ("write_ms", "cpu_ms")),
-            _text(row["cpu_share"], ".2%"),
-            _text(row["cost_ms"], ".0f"),
-            f"{low:.0f}…{high:.0f}",
-            _text(row["share"], ".2%"),
-            _text(row["ratio"], ".3f"),
-        )
-    Console().print(table)
-
-
-def show_kills(result: dict[str, Any]) -> None:
-    """Print the figures of :func:`~napari_dipr.benchmarks.kills.kills`."""
-    table = _table(
-        f"{result['kills']} runs killed, a checkpoint every {result['interval']:g} s, seed {result['seed']}",
-        f"{result['recipe']} on {result['side']}³; of {result['kills']} kills {result['while_writing']} came while a "
-        f"state was written, {result['before_the_first']} before the first was.",
-        ("",),
-        ("figure",),
-    )
-    for words, key in (
-        ("lost at most, s", "lost_most"),
-        ("lost in the median, s", "lost_median"),
-        ("lost more than the interval", "late"),
-        ("finished iterations lost at most, s", "finished_most"),
-        ("states that are not the uninterrupted run's", "unlike"),
-        ("so after three more iterations", "unlike_later"),
-        ("damaged files", "damaged"),
-        ("a state's size, MB", "megabytes"),
-    ):
-        table.add_row(words, _text(result[key], ".3g"))
-    Console().print(table)
-
-
 def show_models(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.models.models`."""
-    table = _table(
+    table = table_of(
         f"Models on {result['objects']} {result['kind']} test objects",
         "nmse: symmetry-adjusted error relative to the object's energy, of the proposal, after HIO 150 + "
         "shrink-wrap + ER 30 from it, and after the same from the exact support; solved: share below .01; IoU: of the "
@@ -117,22 +54,22 @@ def show_models(result: dict[str, Any]) -> None:
     for name, row in result["models"].items():
         table.add_row(
             name,
-            *(_text(row[key], ".3f") for key in ("nmse_mean", "nmse_median", "support_iou", "refined_nmse_mean")),
-            _text(row["refined_solved"], ".0%"),
-            _text(row["exact_support_nmse_mean"], ".3f"),
-            _text(row["exact_support_solved"], ".0%"),
-            _text(row["ms_per_proposal"], ".0f"),
+            *(text_of(row[key], ".3f") for key in ("nmse_mean", "nmse_median", "support_iou", "refined_nmse_mean")),
+            text_of(row["refined_solved"], ".0%"),
+            text_of(row["exact_support_nmse_mean"], ".3f"),
+            text_of(row["exact_support_solved"], ".0%"),
+            text_of(row["ms_per_proposal"], ".0f"),
         )
     Console().print(table)
 
 
 def show_engine(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.engine.engine`."""
-    table = _table(
+    table = table_of(
         f"An iteration beside its two transforms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
         "×: an iteration to the transforms (into tensors that are there, and into new ones); /complex: to one "
         "with a complex object; B: bytes per pixel at the peak. HIO's time grows as (N log N) to the power of "
-        f"{_text(result['growth_exponent'], '.2f')}.",
+        f"{text_of(result['growth_exponent'], '.2f')}.",
         ("size", "algorithm"),
         ("ms", "FFTs", "×", "new", "×", "/complex", "B"),
     )
@@ -140,10 +77,10 @@ def show_engine(result: dict[str, Any]) -> None:
         table.add_row(
             case["name"],
             case["algorithm"] + (", real" if case["real"] else ""),
-            *(_text(case[key], ".2f") for key in ("iteration_ms", "fft_pair_ms", "ratio")),
-            *(_text(case[key], ".2f") for key in ("new_fft_pair_ms", "new_ratio")),
-            _text(case.get("real_over_complex"), ".2f"),
-            _text(case["peak_bytes_per_voxel"], ".0f"),
+            *(text_of(case[key], ".2f") for key in ("iteration_ms", "fft_pair_ms", "ratio")),
+            *(text_of(case[key], ".2f") for key in ("new_fft_pair_ms", "new_ratio")),
+            text_of(case.get("real_over_complex"), ".2f"),
+            text_of(case["peak_bytes_per_voxel"], ".0f"),
         )
     Console().print(table)
 
@@ -153,7 +90,7 @@ def show_peers(result: dict[str, Any]) -> None:
     from napari_dipr.benchmarks.peers import SAME  # with it comes torch
 
     names = list(result["cases"][0]["peers"])
-    table = _table(
+    table = table_of(
         f"One iteration of HIO in ms, {result['cases'][0]['dtype']}, threads: {result['threads']}",
         "×: the fastest peer's time to ours, the median over rounds. – is a peer that did not take part.",
         ("size",),
@@ -162,10 +99,10 @@ def show_peers(result: dict[str, Any]) -> None:
     for case in result["cases"]:
         table.add_row(
             case["name"],
-            _text(case["ours_ms"], ".2f"),
-            *(_text(case["peers"][name]["iteration_ms"], ".2f") for name in names),
+            text_of(case["ours_ms"], ".2f"),
+            *(text_of(case["peers"][name]["iteration_ms"], ".2f") for name in names),
             case["fastest_peer"] or "–",
-            _text(case["speedup"], ".2f"),
+            text_of(case["speedup"], ".2f"),
         )
     console = Console()
     console.print(table)
@@ -183,7 +120,7 @@ def show_peers(result: dict[str, Any]) -> None:
 
 def show_table1(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.table1.table1`."""
-    table = _table(
+    table = table_of(
         f"FashionMNIST 36² in 72², {result['images']} test images",
         "nmse: symmetry-adjusted error relative to the object's energy (0 exact, 1 nothing in common); "
         "solved: share of images below .01; IoU: of the support with the true one; FFTs and ms per image; +: told that "
@@ -195,12 +132,12 @@ def show_table1(result: dict[str, Any]) -> None:
     for name, row in result["rows"].items():
         table.add_row(
             f"{name} +" if row["positive"] else name,
-            *(_text(row[key], ".3f") for key in ("nmse_mean", "nmse_median")),
-            _text(row["solved"], ".0%"),
-            _text(row["support_iou"], ".2f"),
-            _text(row["ffts_per_image"], "d"),
-            _text(row["ms_per_image"], ".0f"),
-            _text(row["paper"], ".3f"),
+            *(text_of(row[key], ".3f") for key in ("nmse_mean", "nmse_median")),
+            text_of(row["solved"], ".0%"),
+            text_of(row["support_iou"], ".2f"),
+            text_of(row["ffts_per_image"], "d"),
+            text_of(row["ms_per_image"], ".0f"),
+            text_of(row["paper"], ".3f"),
         )
     Console().print(table)
 
@@ -215,15 +152,15 @@ def show_robustness(result: dict[str, Any]) -> None:
         (result["photons"], photons, "photons in a pattern"),
         (result["missing_centre"], widths, "pixels of a missing centre's width"),
     ):
-        table = _table(f"nmse by {title}, {result['images']} test images", "", ("method",), headings)
+        table = table_of(f"nmse by {title}, {result['images']} test images", "", ("method",), headings)
         for name in points[0]["rows"]:
-            table.add_row(name, *(_text(row["rows"][name]["nmse_mean"], ".3f") for row in points))
+            table.add_row(name, *(text_of(row["rows"][name]["nmse_mean"], ".3f") for row in points))
         Console().print(table)
 
 
 def show_generality(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.generality.generality`."""
-    table = _table(
+    table = table_of(
         f"{result['model']} on objects of other kinds",
         "nmse: symmetry-adjusted error of the proposal relative to the object's energy; IoU: of its support with the "
         "true one; ms: per proposal.",
@@ -236,8 +173,8 @@ def show_generality(result: dict[str, Any]) -> None:
             str(row["objects"]),
             " × ".join(map(str, row["grid"])),
             f"{row['oversampling']:g}",
-            *(_text(row[key], ".3f") for key in ("nmse_mean", "support_iou")),
-            _text(row["ms_per_proposal"], ".0f"),
+            *(text_of(row[key], ".3f") for key in ("nmse_mean", "support_iou")),
+            text_of(row["ms_per_proposal"], ".0f"),
         )
     console = Console()
     console.print(table)
@@ -245,26 +182,26 @@ def show_generality(result: dict[str, Any]) -> None:
         ("photons", "Photon noise", "photons"),
         ("missing_centre", "A missing centre", "width"),
     ):
-        table = _table(f"{title}, {result[key][0]['objects']} clean objects", "", (heading,), ("nmse", "IoU"))
+        table = table_of(f"{title}, {result[key][0]['objects']} clean objects", "", (heading,), ("nmse", "IoU"))
         for row in result[key]:
             known = "no noise" if row[heading] is None else f"{row[heading]:g}"
-            table.add_row(known, *(_text(row[figure], ".3f") for figure in ("nmse_mean", "support_iou")))
+            table.add_row(known, *(text_of(row[figure], ".3f") for figure in ("nmse_mean", "support_iou")))
         console.print(table)
     points = result["missing_centre_grids"]
     widths = list(dict.fromkeys(row["width"] for row in points))
     title = f"nmse by pixels of a missing centre's width, {points[0]['objects']} clean objects"
-    table = _table(title, "", ("grid", "window"), tuple(map(str, widths)))
+    table = table_of(title, "", ("grid", "window"), tuple(map(str, widths)))
     for grid, window in dict.fromkeys((tuple(row["grid"]), tuple(row["window"])) for row in points):
         of_grid = [row for row in points if (tuple(row["grid"]), tuple(row["window"])) == (grid, window)]
         names = (" × ".join(map(str, sides)) for sides in (grid, window))
-        table.add_row(*names, *(_text(row["nmse_mean"], ".3f") for row in of_grid))
+        table.add_row(*names, *(text_of(row["nmse_mean"], ".3f") for row in of_grid))
     console.print(table)
 
 
 def show_bragg(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.bragg.table`."""
     side = " × ".join(map(str, result["grid"]))
-    table = _table(
+    table = table_of(
         f"A strained crystal from simulated rocking scans of {side}, the best of {result['starts']} starts",
         "u: displacement along Q, pm; ε: strain along Q, 10⁻⁶: error and the crystal's own, rms, less the mean and the "
         "mean slope of u, which no intensity tells; vol. and radius: relative errors of volume and rms radius. "
@@ -276,18 +213,18 @@ def show_bragg(result: dict[str, Any]) -> None:
         table.add_row(
             row["scan"],
             "∞" if row["photons"] is None else f"{row['photons']:.0e}".replace("+0", ""),
-            _text(row["chi2"], ".0e"),
-            _text(row["correlation"], ".3f"),
-            *(_text(row[key] * 1e3, ".2f") for key in ("displacement_error", "displacement_rms")),
-            *(_text(row[key] * 1e6, ".1f") for key in ("strain_error", "strain_rms")),
-            *(_text(row[key], "+.1%") for key in ("volume_error", "radius_error")),
+            text_of(row["chi2"], ".0e"),
+            text_of(row["correlation"], ".3f"),
+            *(text_of(row[key] * 1e3, ".2f") for key in ("displacement_error", "displacement_rms")),
+            *(text_of(row[key] * 1e6, ".1f") for key in ("strain_error", "strain_rms")),
+            *(text_of(row[key], "+.1%") for key in ("volume_error", "radius_error")),
         )
     Console().print(table)
 
 
 def show_ablation(result: dict[str, Any]) -> None:
     """Print the figures of :func:`~napari_dipr.benchmarks.ablation.ablation`."""
-    table = _table(
+    table = table_of(
         f"{result['minutes']:g} minutes of training each, {result['objects']} test objects",
         "nmse: symmetry-adjusted error of the network alone; twin: correlation of its objects with their own twins; "
         "refined: HIO 150 + shrink-wrap + ER 30, solved below .01; centreless: nmse without the pattern's centre.",
@@ -298,9 +235,9 @@ def show_ablation(result: dict[str, Any]) -> None:
         table.add_row(
             name,
             str(row["steps"]),
-            *(_text(row.get(key), ".3f") for key in ("nmse_mean", "support_iou", "own_twin", "refined_nmse_mean")),
-            _text(row.get("refined_solved"), ".0%"),
-            _text(row.get("centreless_nmse_mean"), ".3f"),
+            *(text_of(row.get(key), ".3f") for key in ("nmse_mean", "support_iou", "own_twin", "refined_nmse_mean")),
+            text_of(row.get("refined_solved"), ".0%"),
+            text_of(row.get("centreless_nmse_mean"), ".3f"),
         )
     console = Console()
     console.print(table)
@@ -308,7 +245,7 @@ def show_ablation(result: dict[str, Any]) -> None:
         console.print(f"{name}: {row['purpose']}", style="dim", highlight=False)
 
 
-def _table(title: str, caption: str, words: Sequence[str], figures: Sequence[str], *, folds: bool = False) -> Table:
+def table_of(title: str, caption: str, words: Sequence[str], figures: Sequence[str], *, folds: bool = False) -> Table:
     """Return a table within 80 columns: words on the left, folded where they may be, and figures on the right."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title=title, caption=caption)
     for heading in words:
@@ -318,5 +255,6 @@ def _table(title: str, caption: str, words: Sequence[str], figures: Sequence[str
     return table
 
 
-def _text(value: float | None, how: str) -> str:
+def text_of(value: float | None, how: str) -> str:
+    """Return a figure as text, a dash where there is none."""
     return "–" if value is None else format(value, how)

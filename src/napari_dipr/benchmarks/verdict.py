@@ -107,7 +107,7 @@ def make(kind: str, number: int, seed: int) -> Case:
 
 def _agree(rng: np.random.Generator, way: int) -> Case:
     n = int(rng.choice(GRIDS))
-    truth = _blot(rng, n, n * 0.36)
+    truth = blot(rng, n, n * 0.36)
     measurement, known = _measured(truth, (None, 1e6, 1e7)[way])
     problem = Problem.of(measurement, free=0.04)
     if way == 2:
@@ -123,7 +123,7 @@ def _agree(rng: np.random.Generator, way: int) -> Case:
 
 def _twin(rng: np.random.Generator, way: int) -> Case:
     n = int(rng.choice(GRIDS))
-    truth = _blot(rng, n, n * 0.36)
+    truth = blot(rng, n, n * 0.36)
     truth = np.abs(truth).astype(np.complex128) if way == 2 else truth
     measurement, known = _measured(truth, (None, 1e6, 1e6)[way])
     problem = Problem.of(measurement, free=0.04)
@@ -138,7 +138,7 @@ def _families(rng: np.random.Generator, way: int) -> Case:
     n = int(rng.choice(GRIDS))
     alike = 1.0
     while alike > APART:
-        a, b = _blot(rng, n, n * 0.22), _blot(rng, n, n * 0.2)
+        a, b = blot(rng, n, n * 0.22), blot(rng, n, n * 0.2)
         truth, other = (_convolved(a, y) for y in (b, twinned(b)))
         alike = register(*(torch.from_numpy(x) for x in (truth, other))).correlation
     measurement, known = _measured(truth, (None, 1e6, 1e6)[way])
@@ -156,7 +156,7 @@ def _families(rng: np.random.Generator, way: int) -> Case:
 
 def _none(rng: np.random.Generator, way: int) -> Case:
     n = int(rng.choice(GRIDS))
-    truth = _blot(rng, n, n * (0.75 if way == 2 else 0.36))
+    truth = blot(rng, n, n * (0.75 if way == 2 else 0.36))
     measurement, known = _measured(truth, (float(rng.integers(300, 1500)), 1e6, 1e6)[way])
     problem = Problem.of(measurement, free=0.04)
     inside, recipe = torch.from_numpy(truth != 0), Recipe.parse("hio*80 + er*20; no shrinkwrap")
@@ -189,7 +189,7 @@ def _measured(truth: Objects, photons: float | None) -> tuple[Measurement, Tenso
     return measurement, torch.from_numpy(known)
 
 
-def _blot(rng: np.random.Generator, n: int, width: float) -> Objects:
+def blot(rng: np.random.Generator, n: int, width: float) -> Objects:
     """Make a blot in the middle of ``[n, n]``, about so wide, whose outline, amplitude and phase are smooth noise."""
     y, x = np.mgrid[:n, :n] - n // 2
     angle, turns = np.arctan2(y, x), np.arange(1, 5)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from napari_dipr import __version__
 from napari_dipr.benchmarks.cli import app as benchmark_app
+from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
@@ -54,6 +55,7 @@ app.command()(prepare)
 app.command()(simulate)
 app.command()(ensemble)
 app.command()(thresholds)
+app.command()(batch)
 app.command()(resume)
 app.add_typer(benchmark_app, name="benchmark", help="Measure how well the methods do.")
 
@@ -130,10 +132,9 @@ def reconstruct(
         writable_folder(Path(json).parent)
 
     from napari_dipr.cli.kept import kept_run
-    from napari_dipr.io.provenance import provenance
-    from napari_dipr.io.record import Record, check_writable, write_records
-    from napari_dipr.lattice import crystal_of
-    from napari_dipr.reconstruct import compared, known_object
+    from napari_dipr.io.record import check_writable, write_records
+    from napari_dipr.reconstruct import outcome
+    from napari_dipr.truth import compared, known_object
 
     check_writable(places(output, "measurement"))
     kept = kept_run(resume, keep_every)
@@ -143,43 +144,16 @@ def reconstruct(
     if remark:
         console.print(f"  {remark}")
 
-    result, asked = request.carry_out(measurement, console, kept.keeping)
-
-    object_, inside = result.object[0].cpu().numpy(), result.support[0].cpu().numpy()
-    nmse = None if known is None else compared(object_, known, window)
-    told = provenance(
-        measurement,
-        asked.recipe,
-        result,
-        start="random phases" if request.model is None else "the network's object",
-        seed=request.seed if request.model is None else None,
-        nmse=nmse,
-        **request.told(asked),
-    )
-    voxel = measurement.voxel_size
-    files = places(output, file_name(measurement.name))
-    found = crystal_of(measurement, object_, inside)
-    record = Record.of(object_, inside, told, measurement=measurement, voxel_size_nm=voxel)
-    paths = write_records(files, record, found)
+    carried = request.carry_out(measurement, console, kept.keeping)
+    result, asked = carried
+    nmse = None if known is None else compared(result.object[0].cpu().numpy(), known, window)
+    record, found, figures = outcome(request, measurement, carried, nmse)
+    paths = write_records(places(output, file_name(measurement.name)), record, found)
     kept.end()
-    last = result.history[-1]
-    figures = {
-        "chi2": float(result.chi2[0]),
-        "r_factor": float(result.r_factor[0]),
-        "support_voxels": int(inside.sum()),
-        "voxel_size_nm": voxel,
-        "iterations": result.iterations,
-        "seconds": round(result.seconds, 3),
-        "nmse": nmse,
-        "likelihood": last.likelihood,
-        "free_chi2": last.free_chi2,
-        "free_likelihood": last.free_likelihood,
-        "support_from": request.support_from,
-        "crystal": None if found is None else found.figures,
-        "outputs": {kind: str(path) for kind, path in paths.items()},
-    }
+    figures["outputs"] = {kind: str(path) for kind, path in paths.items()}
     tell_json(json, figures)
-    error = "" if last.free_chi2 is None else f", free χ² {last.free_chi2:.4g}"
+    free, voxel = figures["free_chi2"], figures["voxel_size_nm"]
+    error = "" if free is None else f", free χ² {free:.4g}"
     error += "" if nmse is None else f", nmse [bold]{nmse:.4f}[/]"
     size = "" if voxel is None else f" of {' × '.join(f'{side:.4g}' for side in voxel)} nm"
     console.print(

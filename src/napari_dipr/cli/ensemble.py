@@ -46,6 +46,9 @@ def ensemble(
             show_default="at random",
         ),
     ] = None,
+    generations: Annotated[
+        int, typer.Option(min=1, help="Breed the starts with the best one, so often less one, and run them again.")
+    ] = 1,
     curves: Curves = None,
     json: Json = None,
     key: Key = None,
@@ -72,15 +75,25 @@ def ensemble(
             writable_folder(path.parent)
     request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
     with _bar() as bar:
-        task = bar.add_task("", total=starts)
+        task = bar.add_task("", total=starts * generations)
 
         def progress(at: "Progress") -> None:
             of_batch = 0.0 if at.at is None else at.at.iteration / at.at.total * len(at.running)
-            done = len(at.finished)
+            done, last = len(at.finished), at.generation == generations
             words = f"starts, {done} of {at.count} done" if done < at.count else "laying them over each other"
-            bar.update(task, completed=done + of_batch, description=words)
+            words += "" if last else f" in generation {at.generation}"
+            bar.update(task, completed=(at.generation - 1) * starts + done + of_batch, description=words)
 
-        found = gather(request, measurement, starts, keep=keep, perturb=perturb, progress=progress, say=_remark)
+        found = gather(
+            request,
+            measurement,
+            starts,
+            keep=keep,
+            perturb=perturb,
+            generations=generations,
+            progress=progress,
+            say=_remark,
+        )
     record = found.record()
     crystal = crystal_of(measurement, record.object, record.support)
     paths = write_records(places(output, file_name(measurement.name)), record, crystal)
@@ -200,7 +213,7 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     for i in found.ensemble.order:
         row = rows[i]
         table.add_row(
-            str(row.number),
+            str(row.ordinal),
             *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
             str(int(row.support_pixels)),
             f"{row.seconds:.1f}",
@@ -209,7 +222,8 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
         )
     console.print(table)
     criterion = found.ensemble.criterion
-    console.print(f"ranked by {criterion.words}; from {found.starts}")
+    after = f", after {found.generations} guided generations" if found.generations > 1 else ""
+    console.print(f"ranked by {criterion.words}; from {found.starts}{after}")
     if criterion.warning:
         console.print(f"  [yellow]{criterion.warning}[/]")
     common, unit = found.ensemble.consensus, figures["unit"]

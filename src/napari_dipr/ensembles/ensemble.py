@@ -13,7 +13,7 @@ from napari_dipr.device import is_out_of_memory, release_memory
 from napari_dipr.ensembles.alignment import align, align_to_mean
 from napari_dipr.ensembles.consensus import Consensus, consensus
 from napari_dipr.ensembles.ranking import FEWEST, Criterion, Row, criterion_of, kept, ranked, rows_of
-from napari_dipr.ensembles.starts import Starts, batch_size, check_single, seed_of, together
+from napari_dipr.ensembles.starts import Given, Starts, batch_size, check_single, seed_of, together
 from napari_dipr.errors import SolverError
 from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.recipe import Recipe
@@ -43,12 +43,16 @@ class Progress:
         How many there will be.
     at
         Where the batch is; None between two.
+    generation, generations
+        Which this is, from 1, and how many there will be; see :mod:`~napari_dipr.ensembles.generations`.
     """
 
     finished: tuple[Finished, ...]
     running: tuple[int, ...]
     count: int
     at: Iterate | None
+    generation: int = 1
+    generations: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,13 @@ class Ensemble:
         """The places of the kept starts, the best first."""
         return tuple(i for i in self.order if self.kept[i])
 
+    @property
+    def dependence(self) -> str | None:
+        """Why there is no transfer function and what agreement is worth, in words; None of independent starts."""
+        if self.independent:
+            return None
+        return "begun near one object or bred with one of them, starts agree whatever the data say: there is no PRTF"
+
     def keeping(self, kept: Sequence[bool]) -> "Ensemble":
         """Return the ensemble with other starts kept, as a person chose them; nothing is run or aligned to the best.
 
@@ -131,22 +142,26 @@ def ensemble(
     SolverError
         As :func:`watch` and :func:`combine`.
     """
-    steps = watch(problem, recipe, starts, count, **options)
-    stop: bool | None = None
+    finished = drained(watch(problem, recipe, starts, count, **options), progress)
+    return combine(problem, finished, most=most, basis=basis, independent=starts.independent)
+
+
+def drained(
+    steps: Generator[Progress, bool | None, tuple[Finished, ...]], progress: Callable[[Progress], bool | None] | None
+) -> tuple[Finished, ...]:
+    """Run starts to their end, telling where they are; what is returned answers them."""
     try:
         at = next(steps)
         while True:
-            stop = None if progress is None else progress(at)
-            at = steps.send(stop)
+            at = steps.send(None if progress is None else progress(at))
     except StopIteration as end:
-        finished = end.value
-    return combine(problem, finished, most=most, basis=basis, independent=starts.independent)
+        return end.value
 
 
 def watch(
     problem: Problem,
     recipe: Recipe,
-    starts: Starts,
+    starts: Starts | Given,
     count: int,
     *,
     batch: int | None = None,
@@ -274,7 +289,7 @@ def _of(
 def _run_batch(
     problem: Problem,
     recipe: Recipe,
-    starts: Starts,
+    starts: Starts | Given,
     numbers: tuple[int, ...],
     finished: tuple[Finished, ...],
     count: int,

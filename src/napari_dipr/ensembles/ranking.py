@@ -37,6 +37,11 @@ class Row:
     seconds: float = 0.0
     ended: str = ""
 
+    @property
+    def ordinal(self) -> int:
+        """Its number as people count: from 1."""
+        return self.number + 1
+
 
 @dataclass(frozen=True)
 class Criterion:

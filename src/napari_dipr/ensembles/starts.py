@@ -35,12 +35,15 @@ class Starts:
         Of what is added to the object at random: its amplitude relative to the object's.
     seed
         Start 0 is the random start of this seed, the others' are :data:`APART`.
+    pinned
+        Boolean, of the same shape: pixels a person decided on, which shrink-wrap leaves; None for none.
     """
 
     support: Tensor
     object: Tensor | None = field(default=None, repr=False)
     amount: float = 0.5
     seed: int = 0
+    pinned: Tensor | None = field(default=None, repr=False)
 
     @property
     def independent(self) -> bool:
@@ -57,15 +60,40 @@ class Starts:
         """
         support, seed = as_support(self.support, problem), seed_of(self.seed, number)
         if self.object is None:
-            return random_start(problem, support, seed)
-        x = start_from(problem, self.object.expand(problem.shape), support).object
-        return start_from(problem, disturbed(problem, x, support, self.amount, seed), support)
+            begun = random_start(problem, support, seed)
+        else:
+            x = start_from(problem, self.object.expand(problem.shape), support).object
+            begun = start_from(problem, disturbed(problem, x, support, self.amount, seed), support)
+        if self.pinned is None:
+            return begun
+        return replace(begun, pinned=self.pinned.to(problem.device).expand(problem.shape))
 
     def __str__(self) -> str:
         """Say in words what they are."""
         if self.independent:
             return f"phases at random, seed {self.seed}"
         return f"one object disturbed by {self.amount:g} of its amplitude, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Starts from objects of their own, each in its support: as :class:`Starts`, but not independent.
+
+    Attributes
+    ----------
+    objects, supports
+        ``[n, *grid]``, the object of start k and its support.
+    seed
+        Of the starts that they come from.
+    """
+
+    objects: Tensor = field(repr=False)
+    supports: Tensor = field(repr=False)
+    seed: int = 0
+
+    def start(self, problem: Problem, number: int) -> State:
+        """Return start ``number``, see :meth:`Starts.start`."""
+        return start_from(problem, self.objects[number][None], as_support(self.supports[number], problem))
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -93,7 +121,12 @@ def together(problem: Problem, states: Sequence[State]) -> tuple[Problem, State]
         coherence = _repeated(coherence, batch)
     amplitudes = _repeated(problem.amplitudes, batch)
     whole = replace(problem, amplitudes=amplitudes, measured=measured, free=free, coherence=coherence)
-    return whole, State(torch.cat([s.object for s in states]), torch.cat([s.support for s in states]))
+    pinned = [s.pinned for s in states if s.pinned is not None]  # all have some, or none has
+    return whole, State(
+        torch.cat([s.object for s in states]),
+        torch.cat([s.support for s in states]),
+        torch.cat(pinned) if pinned else None,
+    )
 
 
 def batch_size(problem: Problem, recipe: Recipe, count: int) -> int:

@@ -122,6 +122,8 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
         words += f"; they are like their own twins at {likeness:.2f}, and dark where the pattern is not"
     elif kind == AGREE and unexplained:
         words += "; yet they do not explain the measurement"
+    if kind == AGREE and ensemble.dependence:
+        words += f"; {ensemble.dependence}"
     cause = "" if kind == AGREE and not unexplained else _cause(ensemble, members, measurement, kind)
     return Verdict(kind, words, cause, figures)
 

@@ -90,7 +90,7 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
             values = [getattr(row, name) for row in point.rows]
             place.plot([point.threshold] * len(values), values, "o", color=DROPPED, ms=3)
         place.plot(thresholds, [getattr(point.best, name) for point in points], "o-", color=CURVE)
-        place.set(xlabel="threshold", title=words, ylim=(0, None))
+        place.set(xlabel="threshold", title=words, xscale="log", yscale="log")
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 

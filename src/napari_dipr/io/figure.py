@@ -52,7 +52,7 @@ def write_png(record: "Record", path: Path) -> None:
         signed = shown.count() and shown.min() < 0
         look = {"cmap": "RdBu_r", "vmin": -most} if signed else {"cmap": "magma", "vmin": 0.0}
         pictures[name] = (shown, {**look, "vmax": most})
-    planes = _planes(record)
+    planes = planes_of(record)
     figure = Figure(
         figsize=(SIDE * 1.25 * len(pictures), SIDE * len(planes) + 0.9), dpi=DPI, layout="compressed", facecolor="w"
     )
@@ -79,6 +79,21 @@ def write_png(record: "Record", path: Path) -> None:
     figure.savefig(path, format="png", metadata={"Software": "napari-dipr", "Description": told})
 
 
+def colours(x: NDArray[np.complex64], limit: float) -> NDArray[np.uint8]:
+    """Return an object as colours ``[*grid, 3]``: amplitude up to a limit as brightness, phase as hue (0 is red)."""
+    from skimage.color import hsv2rgb
+
+    hue = np.angle(x) / (2 * np.pi) % 1
+    hsv = np.stack([hue, np.ones_like(hue), np.minimum(np.abs(x) / limit, 1)], axis=-1)
+    return np.round(255 * hsv2rgb(hsv)).astype(np.uint8)
+
+
+def brightest(amplitude: NDArray, inside: NDArray) -> float:
+    """Return the end of an amplitude's contrast: a few bright pixels must not darken the rest."""
+    limit = float(np.quantile(amplitude[inside], 0.99)) if inside.any() else 0.0
+    return limit or float(amplitude.max()) or 1.0
+
+
 def caption(record: "Record") -> str:
     """Return what a figure says of its result: misfit, and the support's size."""
     errors = record.provenance.get("errors") or {}
@@ -103,7 +118,8 @@ def _inside(values: NDArray[Any], record: "Record") -> Any:
     return np.ma.masked_where(~record.support | ~np.isfinite(values), values)
 
 
-def _planes(record: "Record") -> list[Plane]:
+def planes_of(record: "Record") -> list[Plane]:
+    """Return the plane of a picture, or three through the middle of a volume's support: what is round the support."""
     grid = record.support.shape
     box, middle = [], []
     for axis, n in enumerate(grid):

@@ -5,12 +5,12 @@ by side instead, each under a caption::
 
     measurement   first guess, or what is compared   difference   of calculated and measured amplitude
     amplitude     phase                              colours      of the object, streaming
-    sections      unwrapped                           of a volume's amplitude: z–x and z–y; the phase
+    sections      and another   variance   unwrapped  of a volume's amplitude, of many starts, and the object's phase
     crystal       displacement  strain                on cubic voxels, where the geometry of a scan is known
 
-The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. The third
-column is there where it is asked for, the last rows are for volumes. There is one layer a quantity; one that a person
-removes is made anew when its quantity next changes, and one that is hidden gets its data when it is shown again.
+The mask lies over the measurement; the support, over what is pinned of it, over the object's amplitude. What is not in
+the first four places is there where it is asked for. There is one layer a quantity; one that a person removes is made
+anew when its quantity next changes, and one that is hidden gets its data when it is shown again.
 """
 
 import weakref
@@ -25,25 +25,17 @@ from numpy.typing import NDArray
 
 TAG = "napari-dipr"
 GAP = 0.14
+ROWS = (
+    ("measurement mask", "guess compared", "difference"),
+    ("amplitude support outline pins", "phase", "colours"),
+    ("sections", "", "variance", "unwrapped"),
+    ("crystal", "displacement", "strain", "surface"),
+)
 CELLS = {
-    "measurement": (0, 0),
-    "mask": (0, 0),
-    "guess": (0, 1),
-    "compared": (0, 1),
-    "difference": (0, 2),
-    "amplitude": (1, 0),
-    "support": (1, 0),
-    "outline": (1, 0),
-    "pins": (1, 0),
-    "phase": (1, 1),
-    "colours": (1, 2),
-    "sections": (2, 0),
-    "unwrapped": (2, 1),
-    "crystal": (3, 0),
-    "displacement": (3, 1),
-    "strain": (3, 2),
-    "surface": (3, 3),
+    role: (row, column) for row, cells in enumerate(ROWS) for column, cell in enumerate(cells) for role in cell.split()
 }
+# Where the grid has two axes: there are no sections then.
+FLAT = {"variance": (2, 0), "unwrapped": (2, 1)}
 SUPPORT_COLOUR = "#00e5ff"
 # Of what a person painted into the support and out of it.
 PIN_COLOURS = {0: "transparent", 1: "#3ddc84", 2: "#ff5c8a", None: "transparent"}
@@ -75,6 +67,7 @@ class Canvas:
         self.name, self.grid = name, tuple(grid)
         self.voxel = (1.0,) * len(self.grid) if voxel is None else tuple(voxel)
         self.unit = "pixel" if voxel is None else "nm"
+        self._cells = CELLS if len(self.grid) == 3 else CELLS | FLAT
         self._captions: dict[str, str] = {}
         self._captioned = False
         self._limits: dict[str, tuple[float, float]] = {}
@@ -277,7 +270,7 @@ class Canvas:
         return (self.name, role)
 
     def _place(self, role: str) -> tuple[float, ...]:
-        row, column = CELLS[role]
+        row, column = self._cells[role]
         step = (1 + GAP) * max(n * size for n, size in zip(self.grid[-2:], self.voxel[-2:], strict=True))
         return (*(0.0,) * (len(self.grid) - 2), row * step, column * step)
 
@@ -317,7 +310,7 @@ class Canvas:
 
     def _has_picture(self, role: str) -> bool:
         """Say whether the camera was pointed at a role's place before."""
-        return CELLS[role] in {CELLS[other] for other in self._captions}
+        return self._cells[role] in {self._cells[other] for other in self._captions}
 
     def _turned(self, event: Any = None) -> None:
         self.caption_anew()
@@ -332,10 +325,10 @@ class Canvas:
 
     def _write_captions(self, may_add: bool) -> None:
         self._captions = {role: text for role, text in self._captions.items() if self.find(role) is not None}
-        seen = {CELLS[role]: text for role, text in self._captions.items() if self.is_seen(role)}
+        seen = {self._cells[role]: text for role, text in self._captions.items() if self.is_seen(role)}
         # Text among volumes would turn with them.
         is_wanted = bool(seen) and self.viewer.dims.ndisplay == 2
-        roles = {cell: role for role, cell in reversed(CELLS.items())}
+        roles = {cell: role for role, cell in reversed(self._cells.items())}
         # A picture that is not seen has its empty caption at the measurement's, where it does not move the camera.
         corners = [self._place(roles[cell if cell in seen else (0, 0)])[-2:] for cell in roles]
         positions = np.asarray(corners) - (0.02 * self.grid[-2] * self.voxel[-2], 0)

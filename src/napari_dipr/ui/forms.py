@@ -7,8 +7,9 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error
+from numpy.typing import NDArray
 from pydantic import BaseModel
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_dipr.errors import DiprError
@@ -134,3 +135,10 @@ def remark(text: str = "") -> QLabel:
     label.setObjectName("remark")
     label.setStyleSheet("QLabel#remark { font-size: 11px; }")
     return label
+
+
+def icon_of(picture: NDArray[Any]) -> QIcon:
+    """Return a grey picture ``[rows, columns]`` of bytes as an icon."""
+    rows, columns = picture.shape
+    image = QImage(picture.copy().data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+    return QIcon(QPixmap.fromImage(image))

@@ -34,7 +34,7 @@ class Result:
     Attributes
     ----------
     number
-        Counted from 1 in a session.
+        Counted from 1 in a session; 0 of what is shown and not kept.
     measurement, truth, canvas
         What it was made of, the known object or None, and the layers that it is shown in.
     snapshot, settings
@@ -53,8 +53,9 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What people call it."""
-        return f"run {self.number}"
+        """What people call it: its number, and a title where it has one."""
+        number = f"run {self.number}" if self.number else ""
+        return ", ".join(filter(None, (number, self.settings.get("title"))))
 
     @property
     def recipe(self) -> str:
@@ -105,6 +106,7 @@ class History:
     """
 
     changed = Signal()
+    form_changed = Signal()
 
     def __init__(self, session: "Session") -> None:
         self.session = session
@@ -112,6 +114,19 @@ class History:
         self._count = 0
         self._forgotten: Result | None = None
         self.forms: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def docked_form(self, what: str) -> Any:
+        """Return the Refine panel that is docked, which says how to do something.
+
+        Raises
+        ------
+        DiprError
+            If none is.
+        """
+        form = next((form for form in self.forms if form.is_docked), None)
+        if form is None:
+            raise DiprError(f"The Refine panel says how to {what}. Open it: Plugins › Phase retrieval › Refine.")
+        return form
 
     def keep(self, ended: str) -> None:
         """Keep what the refinement has come to as the result of a run."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipr.io.figure import brightest, colours
 from napari_dipr.measurement import Measurement
 from napari_dipr.physics.placement import offset_from_centre
 
@@ -114,6 +115,11 @@ class Pictures:
             layer.visible = True
         canvas.show_image("compared", amplitude, name, colormap="gray", limits=limits)
 
+    def show_variance(self, variance: NDArray[np.float32], inside: NDArray, caption: str) -> None:
+        """Show how far starts differ from each other, up to what is :func:`brightest` inside."""
+        limits = 0.0, brightest(variance, inside)
+        self._canvas().show_image("variance", variance, caption, colormap="magma", limits=limits)
+
     def end_comparison(self) -> None:
         """Give the first guess its place back."""
         canvas = self._canvas()
@@ -153,15 +159,6 @@ def draw(
     return difference(measurement, x, psf) if what == "difference" else sections(x, inside)
 
 
-def colours(x: NDArray[np.complex64], limit: float) -> NDArray[np.uint8]:
-    """Return an object as colours ``[*grid, 3]``: amplitude up to a limit as brightness, phase as hue (0 is red)."""
-    from skimage.color import hsv2rgb
-
-    hue = np.angle(x) / (2 * np.pi) % 1
-    hsv = np.stack([hue, np.ones_like(hue), np.minimum(np.abs(x) / limit, 1)], axis=-1)
-    return np.round(255 * hsv2rgb(hsv)).astype(np.uint8)
-
-
 def difference(measurement: Measurement, x: NDArray[np.complex64], psf: NDArray | None) -> NDArray[np.float32]:
     """Return ``√(|F(x)|² ⊗ PSF) − √I`` ``[*grid]``, zero frequency at the centre; 0 where nothing was measured."""
     import torch
@@ -182,12 +179,6 @@ def sections(x: NDArray[np.complex64], inside: NDArray) -> NDArray[np.float32]:
     _, row, column = (n // 2 + o for n, o in zip(inside.shape, offset_from_centre(inside), strict=True))
     gap = np.zeros((len(x), max(2, len(x) // 10)))
     return np.hstack([np.abs(x[:, row]), gap, np.abs(x[:, :, column])]).astype(np.float32)
-
-
-def brightest(amplitude: NDArray, inside: NDArray) -> float:
-    """Return the end of an amplitude's contrast: a few bright pixels must not darken the rest."""
-    limit = float(np.quantile(amplitude[inside], 0.99)) if inside.any() else 0.0
-    return limit or float(amplitude.max()) or 1.0
 
 
 def thumbnail(amplitude: NDArray, inside: NDArray) -> NDArray[np.uint8]:

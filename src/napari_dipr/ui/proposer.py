@@ -35,11 +35,16 @@ class Proposer:
             session.refinement.take_up(None, {})
             session.pictures.remove_extras()
             self.show()
-            phase = np.where(proposal.support, np.angle(proposal.object), np.nan).astype(np.float32)
-            session.pictures.show_object(np.abs(proposal.object), phase, proposal.support)
+            self.show_object()
             session.show_support(proposal.support, f"model {proposal.model}")
 
         session.do(job, done, f"Proposing with {model}")
+
+    def show_object(self) -> None:
+        """Show the network's object where that of a run is shown."""
+        x, support = self.session.proposal.object, self.session.proposal.support
+        phase = np.where(support, np.angle(x), np.nan).astype(np.float32)
+        self.session.pictures.show_object(np.abs(x), phase, support)
 
     def show(self) -> None:
         """Show the amplitude of the network's object as the first guess."""

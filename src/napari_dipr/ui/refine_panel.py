@@ -146,6 +146,8 @@ class RefinePanel(QWidget):
         for what, box in self.extras.items():
             session.pictures.show_extra(what, box.value)
             box.changed.connect(partial(session.pictures.show_extra, what))
+        for widget in (*self.memory.widgets.values(), self.device):
+            widget.changed.connect(lambda value: session.history.form_changed.emit())
         self.beta.changed.connect(session.refinement.set_beta)
         self.algorithm.changed.connect(lambda name: self._enable())
         follow(self, session.refinement.changed, self._enable)
@@ -161,6 +163,12 @@ class RefinePanel(QWidget):
 
     def run(self) -> None:
         """Start the refinement that the form describes."""
+        asked = self.asked()
+        self.memory.save()
+        self.session.refinement.start(start=self.start.value, seed=self.seed.value, **asked)
+
+    def asked(self) -> dict[str, Any]:
+        """Return recipe, device and what is known of the object, as :meth:`.Refinement.start` takes them."""
         algorithm, beta = ALGORITHMS[self.algorithm.value] or self.text.value, self.beta.value
         iterations = None if self.algorithm.value == WRITTEN else self.iterations.value
         shrinks, blurred = self.shrink_wrap.value, self.coherence.value
@@ -182,15 +190,22 @@ class RefinePanel(QWidget):
                 **options,
             )
 
-        self.memory.save()
-        self.session.refinement.start(
-            recipe,
-            start=self.start.value,
-            seed=self.seed.value,
-            device=self.device.value,
-            positive=self.positive.value,
-            free=FREE if self.free.value else 0.0,
-        )
+        return {
+            "recipe": recipe,
+            "device": self.device.value,
+            "positive": self.positive.value,
+            "free": FREE if self.free.value else 0.0,
+        }
+
+    @property
+    def words(self) -> str:
+        """What the form describes, in words; where a run starts is not among them."""
+        written = self.algorithm.value == WRITTEN
+        parts = [self.text.value if written else f"{self.algorithm.value}, {self.iterations.value} iterations"]
+        boxes = (self.shrink_wrap, self.positive, self.coherence)
+        parts += [box.text for box in boxes if box.value]
+        parts += [f"{FREE * 100:g} % free pixels" if self.free.value else "no free pixels", self.device.value]
+        return " · ".join(parts)
 
     def _restored(self, provenance: dict[str, Any]) -> None:
         """Fill the form in as it was for a result."""

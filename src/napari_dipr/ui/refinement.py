@@ -98,36 +98,10 @@ class Refinement:
         if self.state != "idle":
             return
         session = self.session
-        measurement, support = session.need_measurement(), session.support
-        if support is None:
-            raise DiprError("There is no support yet. Propose one in the Support panel, or take the autocorrelation's.")
-        if start not in self.available_starts():
-            raise DiprError(f"There is no {WORDS[start]} to start from. Start from random phases, or propose first.")
-        first = None
-        settings: dict[str, Any] = {
-            "start": WORDS[start],
-            "seed": seed if start == "random" else None,
-            "positive": positive,
-            "free_share": free,
-            "support_from": session.support_from,
-            "support_edited_by_hand": session.is_edited,
-            "model": None,
-        }
-        if session.proposal is not None:
-            settings |= {"model": session.proposal.model, "threshold": session.proposal.threshold}
-        if start == "guess":
-            first = session.proposal.object
-        elif start == "last" and self.snapshot is not None:
-            first = self.snapshot.object
-            if self.snapshot.ramp is not None:  # the measurement asks for it
-                first = with_ramp(first, self.snapshot.ramp)
-            settings["continues"] = self.settings
-        known = {"positive": positive, "free": free}
+        session.starts.must_be_idle()
+        support, pinned, first, settings = self.beginning(start, seed=seed, positive=positive, free_share=free)
+        measurement, known = session.need_measurement(), {"positive": positive, "free": free}
         psf = self.snapshot.psf if start == "last" and self.snapshot is not None else None
-        session.agree(support)
-        if self.snapshot is None or (support != self.snapshot.support).any():  # else the last run left it so
-            session.begun_with = support.copy()
-        pinned = None if session.strokes is None else session.strokes != 0
         prepare = _preparation(measurement, recipe, support, pinned, first, psf, seed, device, known, settings)
         self._begin(prepare, settings, Keeper(measurement, settings))
 
@@ -157,6 +131,45 @@ class Refinement:
         self._worker.finished.connect(lambda: self._set(mailbox, "idle"))
         self._worker.start()
         self._set(mailbox, "running")
+
+    def beginning(
+        self, start: Start, *, seed: int, **known: Any
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None, NDArray[np.complex64] | None, dict[str, Any]]:
+        """Return what begins now: support, what is pinned of it, the first object or None, and all this in words.
+
+        Raises
+        ------
+        DiprError
+            As :meth:`start`.
+        """
+        session = self.session
+        session.need_measurement()
+        if (support := session.support) is None:
+            raise DiprError("There is no support yet. Propose one in the Support panel, or take the autocorrelation's.")
+        if start not in self.available_starts():
+            raise DiprError(f"There is no {WORDS[start]} to start from. Start from random phases, or propose first.")
+        first = None
+        settings: dict[str, Any] = {
+            "start": WORDS[start],
+            "seed": seed if start == "random" else None,
+            **known,
+            "support_from": session.support_from,
+            "support_edited_by_hand": session.is_edited,
+            "model": None,
+        }
+        if session.proposal is not None:
+            settings |= {"model": session.proposal.model, "threshold": session.proposal.threshold}
+        if start == "guess":
+            first = session.proposal.object
+        elif start == "last" and self.snapshot is not None:
+            first = self.snapshot.object
+            if self.snapshot.ramp is not None:  # the measurement asks for it
+                first = with_ramp(first, self.snapshot.ramp)
+            settings["continues"] = self.settings
+        session.agree(support)
+        if self.snapshot is None or (support != self.snapshot.support).any():  # else the last run left it so
+            session.begun_with = support.copy()
+        return support, None if session.strokes is None else session.strokes != 0, first, settings
 
     def pause(self) -> None:
         """Hold the run, or let it go on."""
@@ -206,15 +219,16 @@ class Refinement:
         self.changed.emit()
 
     def must_be_idle(self) -> None:
-        """Refuse what cannot be done during a run.
+        """Refuse what cannot be done during a run, or many.
 
         Raises
         ------
         DiprError
-            If a run is under way.
+            If one is under way.
         """
         if self.state != "idle":
             raise DiprError("A run is under way. Stop it first: what it has come to is kept.")
+        self.session.starts.must_be_idle()
 
     def _keep(self, ended: str) -> None:
         # A run that has shown nothing has come to nothing: what is shown is the one before.

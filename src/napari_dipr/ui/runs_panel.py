@@ -7,7 +7,6 @@ from typing import Any
 import napari
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -24,7 +23,7 @@ from superqt import QCollapsible
 from napari_dipr.errors import DiprError
 from napari_dipr.io.record import READABLE
 from napari_dipr.ui.crystal_form import CrystalForm
-from napari_dipr.ui.forms import Form, button, follow, remark
+from napari_dipr.ui.forms import Form, button, follow, icon_of, remark
 from napari_dipr.ui.history import Result, Settled
 from napari_dipr.ui.pictures import SMALL
 from napari_dipr.ui.session import session_of
@@ -115,6 +114,7 @@ class RunsPanel(QWidget):
         for row, result in enumerate(results):
             snapshot, last = result.snapshot, result.snapshot.history[-1]
             name = f"{result.number}{' (shown)' if result is shown else ''}"
+            name += f"\n{title}" if (title := result.settings.get("title")) else ""
             name += f"\n{result.measurement.name}" if with_measurement else ""
             free = "" if last.free_chi2 is None else f"{last.free_chi2:.2e}"
             cells = (
@@ -129,7 +129,7 @@ class RunsPanel(QWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(_described(result))
                 if column == 0:
-                    item.setIcon(_icon(result.picture))
+                    item.setIcon(icon_of(result.picture))
                 elif column < len(COLUMNS) - 1:
                     item.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
                 self.table.setItem(row, column, item)
@@ -168,9 +168,7 @@ class RunsPanel(QWidget):
             self.history.show(chosen)
 
     def _continue(self) -> None:
-        form = next((form for form in self.history.forms if form.is_docked), None)
-        if form is None:
-            raise DiprError("The Refine panel says how to go on. Open it: Plugins › Phase retrieval › Refine.")
+        form = self.history.docked_form("go on")
         if self.chosen is not self.history.shown:  # else whatever was masked or painted since counts
             self._show()
         form.go_on()
@@ -214,9 +212,3 @@ def _described(result: Result) -> str:
         f"{result.snapshot.seconds:.1f} s on {settings.get('device')}",
     ]
     return "\n".join([*lines, *settings.get("settled_by_hand", ())])
-
-
-def _icon(picture: Any) -> QIcon:
-    rows, columns = picture.shape
-    image = QImage(picture.copy().data, columns, rows, columns, QImage.Format.Format_Grayscale8)
-    return QIcon(QPixmap.fromImage(image))

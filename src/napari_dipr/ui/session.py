@@ -28,6 +28,8 @@ from napari_dipr.ui.pictures import Pictures
 from napari_dipr.ui.proposer import Proposer
 from napari_dipr.ui.refinement import Refinement
 from napari_dipr.ui.shelf import Shelf
+from napari_dipr.ui.starts_outcome import Outcome
+from napari_dipr.ui.starts_run import StartsRun
 from napari_dipr.ui.worker import in_background
 
 SAMPLE_TAG, FILE_TAG, RESULT_TAG = "napari-dipr sample", "napari-dipr file", "napari-dipr result"
@@ -53,9 +55,12 @@ class Session:
         The support that runs of this measurement began with, before shrink-wrap changed it; None before the first.
     busy
         What is being worked on off the main thread, in words.
-    proposer, refinement, history, pictures, crystal, mask, outline, shelf
-        First guesses, the run, those before it, what is shown of their objects, and what that says of a lattice, which
-        pixels were not measured, what is drawn, and the measurements that are loaded beside this one.
+    outcome_of_starts
+        What many starts of this measurement came to last; None before.
+    proposer, refinement, starts, history, pictures, crystal, mask, outline, shelf
+        First guesses, the run, many of them from several starts, those before it, what is shown of their objects, and
+        what that says of a lattice, which pixels were not measured, what is drawn, and the measurements that are
+        loaded beside this one.
     """
 
     measurement_changed = Signal()
@@ -75,12 +80,14 @@ class Session:
         self.busy: list[str] = []
         self.strokes: NDArray[np.int8] | None = None
         self.begun_with: NDArray[np.bool_] | None = None
+        self.outcome_of_starts: Outcome | None = None
         self._edited, self._changes = False, Changes()
         self.refinement, self.history, self.pictures = Refinement(self), History(self), Pictures(self)
         self.mask, self.outline, self.proposer = Mask(self), Outline(self), Proposer(self)
-        self.shelf, self.crystal = Shelf(), Crystal(self)
+        self.shelf, self.crystal, self.starts = Shelf(), Crystal(self), StartsRun(self)
         for signal in (self.refinement.advanced, self.refinement.changed):
             signal.connect(self.crystal.follow)
+            signal.connect(self.starts.follow)
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)
         for layer in list(viewer.layers):
@@ -138,6 +145,7 @@ class Session:
 
     def _take(self, measurement: Measurement, truth: NDArray[np.complex64] | None, canvas: Canvas) -> None:
         self.crystal.leave_surface()
+        self.starts.abandon()
         run = self.refinement
         run.pass_edits_on()
         outcome = run.snapshot, run.settings
@@ -382,10 +390,10 @@ class Session:
         *,
         whatever_is_loaded: bool = False,
         over: Callable[[], None] = lambda: None,
-    ) -> None:
+    ) -> Any:
         """Run a job off the main thread; its result counts unless another measurement was loaded meanwhile.
 
-        ``over`` is called at its end, also where it failed.
+        ``over`` is called at its end, also where it failed. Returns the worker.
         """
         measurement = self.measurement
         self.busy.append(description)
@@ -407,7 +415,7 @@ class Session:
             finally:
                 over()
 
-        in_background(job, finished, failed, description)
+        return in_background(job, finished, failed, description)
 
     def need_measurement(self) -> Measurement:
         """Return the measurement. Raises DiprError where there is none."""

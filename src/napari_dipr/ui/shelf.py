@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
 
 # What a session has of the measurement at hand.
-MADE = ("proposal", "support_from", "strokes", "_edited", "_changes")
+MADE = ("proposal", "support_from", "strokes", "outcome_of_starts", "_edited", "_changes")
 
 
 class Left(NamedTuple):
@@ -42,7 +42,7 @@ class Shelf(dict[str, Left]):
     def take(self, session: "Session", name: str) -> tuple[Any, dict[str, Any]]:
         """Give a session back what was made of a measurement, or nothing where it is new; return its outcome."""
         left = self.pop(name, None)
-        nothing: tuple[Any, ...] = (None, BY_HAND, None, False, Changes())
+        nothing: tuple[Any, ...] = (None, BY_HAND, None, None, False, Changes())
         for key, value in (dict(zip(MADE, nothing, strict=True)) if left is None else left.made).items():
             setattr(session, key, value)
         return (None, {}) if left is None else left.outcome

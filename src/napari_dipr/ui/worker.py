@@ -246,8 +246,8 @@ def _refine(
             held = controls is None and not mailbox.showing
             if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
                 mailbox.showing, now = True, time.monotonic()
-                snapshot = _snapshot(iterate, before, now - began, done)
-                snapshot = _with_extras(snapshot, mailbox, measurement)
+                snapshot = snapshot_of(iterate, before, now - began, done)
+                snapshot = with_extras(snapshot, mailbox, measurement)
                 mailbox.making = time.monotonic() - now
                 before, shown = snapshot.object, iterate.iteration
             yield snapshot
@@ -258,7 +258,7 @@ def _refine(
                 iterate = steps.send(controls)
             except StopIteration as end:
                 last = _last(end.value, iterate.total, before, mailbox.taken, truth)
-                return _with_extras(last, mailbox, measurement)
+                return with_extras(last, mailbox, measurement)
     except GeneratorExit:
         closed = not mailbox.abandoned
         raise
@@ -283,9 +283,10 @@ def _explain(error: Exception) -> DiprError:
     return SolverError(f"It failed on the device: {text}")
 
 
-def _snapshot(iterate: Any, before: NDArray[np.complex64] | None, seconds: float, taken: int) -> Snapshot:
+def snapshot_of(iterate: Any, before: NDArray[np.complex64] | None, seconds: float, taken: int) -> Snapshot:
+    """Return where a run is; of a batch, its first."""
     return Snapshot(
-        **_pictures(iterate.solution, iterate.state.support, before),
+        **pictures_of(iterate.solution, iterate.state.support, before),
         iteration=iterate.iteration,
         total=iterate.total,
         stage=iterate.stage,
@@ -305,7 +306,7 @@ def _last(
 
     error = None if truth is None else float(nmse(end.object[:1].cpu(), from_numpy(truth)[None])[0])
     return Snapshot(
-        **_pictures(end.object, end.support, before),
+        **pictures_of(end.object, end.support, before),
         iteration=end.iterations,
         total=total,
         stage="",
@@ -318,7 +319,8 @@ def _last(
     )
 
 
-def _with_extras(snapshot: Snapshot, mailbox: Mailbox, measurement: Measurement) -> Snapshot:
+def with_extras(snapshot: Snapshot, mailbox: Mailbox, measurement: Measurement) -> Snapshot:
+    """Return an iterate with the extra pictures that are asked for."""
     s = snapshot
     return replace(s, extras={what: draw(what, measurement, s.object, s.support, s.psf) for what in mailbox.extras})
 
@@ -327,7 +329,7 @@ def _psf(state: Any) -> NDArray[np.float32] | None:
     return None if state.psf is None else state.psf[0].cpu().numpy().copy()
 
 
-def _pictures(solution: Any, support: Any, before: NDArray[np.complex64] | None) -> dict[str, Any]:
+def pictures_of(solution: Any, support: Any, before: NDArray[np.complex64] | None) -> dict[str, Any]:
     """Copy one object to the CPU, its global phase held still between frames, its phase NaN outside the support."""
     x = solution[0].detach().cpu().numpy()
     inside = support[0].cpu().numpy().copy()

@@ -2,7 +2,7 @@
 
 import napari
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -13,13 +13,27 @@ from napari_dipr.ui.refine_panel import RefinePanel
 from napari_dipr.ui.resume import Offer
 from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.session import session_of
+from napari_dipr.ui.starts_panel import StartsPanel
 from napari_dipr.ui.support_panel import SupportPanel
 
-TITLES = ("Measurement", "Support", "Refine", "Runs", "Export")
+TITLES = ("Measurement", "Support", "Refine", "Starts", "Runs", "Export")
+
+
+class Section(QCollapsible):
+    """A section that is as high as its panel needs, also when that has come to need more."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Follow the panel's layout; text that wraps needs more height where it is narrow."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest) and self.isExpanded():
+            content, layout = self.content(), self.content().layout()
+            wraps = layout.hasHeightForWidth()
+            height = layout.totalHeightForWidth(content.width()) if wraps else content.sizeHint().height()
+            content.setMaximumHeight(height + 10)
+        return False
 
 
 class Workflow(QWidget):
-    """*Phase retrieval*: Measurement, Support, Refine, Runs, Export, top to bottom.
+    """*Phase retrieval*: Measurement, Support, Refine, Starts, Runs, Export, top to bottom.
 
     The step that is next is open; the others say in their title what they hold.
     """
@@ -30,6 +44,7 @@ class Workflow(QWidget):
         self.measurement = MeasurementPanel(viewer)
         self.support = SupportPanel(viewer)
         self.refine = RefinePanel(viewer, with_bar=False)
+        self.starts = StartsPanel(viewer)
         self.runs = RunsPanel(viewer)
         self.export = ExportPanel(viewer)
         self.sections: list[QCollapsible] = []
@@ -37,7 +52,7 @@ class Workflow(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(4, 4, 4, 4)
         for panel in self.panels:
-            section = QCollapsible()
+            section = Section()
             section.setDuration(0)
             # A long title is cut, and does not make the panel wide.
             section.toggleButton().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -67,6 +82,7 @@ class Workflow(QWidget):
             session.support_changed,
             session.refinement.changed,
             session.history.changed,
+            session.starts.changed,
             session.exported,
             self.measurement.source.changed,
         ):
@@ -82,7 +98,7 @@ class Workflow(QWidget):
     @property
     def panels(self) -> tuple[QWidget, ...]:
         """The panels, in their order."""
-        return (self.measurement, self.support, self.refine, self.runs, self.export)
+        return (self.measurement, self.support, self.refine, self.starts, self.runs, self.export)
 
     @property
     def hint(self) -> str:
@@ -110,7 +126,9 @@ class Workflow(QWidget):
         if step == self._step:
             return
         # The support stays at hand while the run goes: it can be edited all along.
-        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (2, 4)}[step]
+        mean = None if (outcome := self.session.starts.outcome) is None else outcome.mean
+        with_starts = run.snapshot is not None and run.snapshot is mean
+        opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (3, 5) if with_starts else (2, 5)}[step]
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step

@@ -1,0 +1,1 @@
+"""Many patterns, solved in worker processes on this machine or on a cluster."""

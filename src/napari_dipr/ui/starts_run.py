@@ -1,0 +1,311 @@
+"""Many starts as the window sees them: run, stop, average, look at one."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_dipr.errors import DiprError
+from napari_dipr.ui.history import Result
+from napari_dipr.ui.memory import setting
+from napari_dipr.ui.starts_course import Course, Order, carry_out
+from napari_dipr.ui.starts_outcome import Outcome
+from napari_dipr.ui.worker import Mailbox, Snapshot
+
+if TYPE_CHECKING:
+    from napari_dipr.solvers.problem import Problem
+    from napari_dipr.solvers.recipe import Recipe
+    from napari_dipr.ui.refinement import Start
+    from napari_dipr.ui.session import Session
+
+# Milliseconds between two looks at where the worker is.
+LOOK = 100
+
+
+class StartsRun:
+    """The starts of a session: those that run, and of each measurement those that came to their end last.
+
+    Attributes
+    ----------
+    course
+        Where those are that run; None where none do.
+    """
+
+    changed = Signal()
+    advanced = Signal()
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.course: Course | None = None
+        self._shown: Snapshot | None = None  # of the start that was looked at last
+        self._support_before: NDArray[np.bool_] | None = None  # and what its support took the place of
+        self._followed: Snapshot | None = None
+        self._pictured: Any = None  # the ensemble that the variance's layer is of
+        self._streamed = False  # whether the object's layers show one that is nobody's
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the starts of the measurement at hand came to; None before."""
+        return self.session.outcome_of_starts
+
+    def must_be_idle(self) -> None:
+        """Refuse what cannot be done while starts run.
+
+        Raises
+        ------
+        DiprError
+            If they do.
+        """
+        if self.course is not None:
+            raise DiprError("Many starts are under way. Stop them first: those that are done are kept.")
+
+    def start(
+        self,
+        recipe: "Callable[[Problem | None], Recipe]",
+        *,
+        count: int,
+        most: int | None,
+        begin: "Start",
+        amount: float,
+        seed: int,
+        device: str,
+        positive: bool = False,
+        free: float = 0.0,
+    ) -> None:
+        """Run starts in a worker, and average the better ones.
+
+        Parameters
+        ----------
+        recipe, device, positive, free
+            As in :meth:`~napari_dipr.ui.refinement.Refinement.start`.
+        count, most
+            How many, and how many of them to keep at most.
+        begin, amount, seed
+            Random phases, or the object that all begin near, disturbed by ``amount`` of its amplitude.
+
+        Raises
+        ------
+        DiprError
+            If something is under way, or measurement, support or object are missing.
+        """
+        session = self.session
+        session.refinement.must_be_idle()
+        if session.busy:
+            raise DiprError(f"{session.busy[-1]} is under way. Wait for it.")
+        support, pinned, first, settings = session.refinement.beginning(
+            begin, seed=seed, positive=positive, free_share=free
+        )
+        order = Order(
+            measurement=session.need_measurement(),
+            truth=session.truth,
+            canvas=session.need_canvas(),
+            recipe=recipe,
+            device=device,
+            positive=positive,
+            free=free,
+            support=support,
+            pinned=pinned,
+            first=first,
+            settings=settings,
+            amount=amount,
+            seed=seed,
+            count=count,
+            most=most,
+        )
+        course = Course(Mailbox(setting("running", "interval"), setting("running", "showing") / 100))
+        course.mailbox.extras = session.pictures.wanted()
+        self._under_way(course, lambda: carry_out(order, course), f"Running {count} starts")
+
+    def average(self, kept: Sequence[bool]) -> None:
+        """Average those that are kept, and no other, off the main thread.
+
+        Raises
+        ------
+        DiprError
+            If something is under way, there are no starts, or fewer than two are kept.
+        """
+        self.session.refinement.must_be_idle()
+        outcome = self._need_outcome()
+        if sum(kept) < 2:
+            raise DiprError(f"{sum(kept)} of {len(kept)} starts are kept; keep two or more to average them.")
+        course = Course(Mailbox(), outcome)
+        self._under_way(course, lambda: outcome.averaged(kept, None, course.say), "Averaging starts")
+
+    def stop(self) -> None:
+        """End the starts that run; those that are done are averaged."""
+        if self.course is not None:
+            self.course.stopped = True
+            self.changed.emit()
+
+    def abandon(self) -> None:
+        """End the starts that run without waiting for them; those that are done are kept."""
+        if (course := self.course) is not None:
+            course.stopped = True
+            self._leave(course)
+
+    def show(self, place: int) -> None:
+        """Show a start's object and support; a run can then go on from it, and it can be exported.
+
+        The support that a person had before the first of them is one step of Undo away, however many are looked at.
+
+        Raises
+        ------
+        DiprError
+            If something is under way.
+        """
+        self.session.refinement.must_be_idle()
+        outcome = self._need_outcome()
+        snapshot = outcome.start(place)
+        self._take_support_back()
+        before = self.session.support
+        self._shown = snapshot
+        self._show(outcome, snapshot, outcome.settings_of(place))
+        changed = before is not None and bool((before != snapshot.support).any())
+        self._support_before = before if changed else None
+
+    def show_mean(self) -> None:
+        """Show the mean again.
+
+        Raises
+        ------
+        DiprError
+            If something is under way, or nothing was averaged.
+        """
+        self.session.refinement.must_be_idle()
+        outcome = self._need_outcome()
+        if outcome.mean is None:
+            raise DiprError("The starts are not averaged yet.")
+        self._take_support_back()
+        self._show(outcome, outcome.mean, outcome.mean_settings)
+
+    def keep_shown(self) -> None:
+        """Keep the start that is shown among the runs.
+
+        Raises
+        ------
+        DiprError
+            If none is shown that is not among them.
+        """
+        if self._shown is None or not self.is_start_shown or self.session.history.shown is not None:
+            raise DiprError("Click a start first: the one that is shown is kept.")
+        self.session.history.keep(self._shown.ended or "")
+
+    @property
+    def is_start_shown(self) -> bool:
+        """Whether the object that is shown is a start's."""
+        return self._shown is not None and self.session.refinement.snapshot is self._shown
+
+    def follow(self) -> None:
+        """Show the variance with the object of the starts that it is of, and with no other."""
+        snapshot, canvas, outcome = self.session.refinement.snapshot, self.session.canvas, self.outcome
+        if snapshot is self._followed or canvas is None:
+            return
+        self._followed = snapshot
+        layer = canvas.find("variance")
+        mean = None if outcome is None else outcome.mean
+        if outcome is None or mean is None or not (snapshot is mean or self.is_start_shown):
+            if layer is not None:
+                canvas.viewer.layers.remove(layer)
+        elif layer is None or self._pictured is not outcome.ensemble:
+            self._pictured = outcome.ensemble
+            caption = outcome.title.replace("mean", "variance", 1)
+            self.session.pictures.show_variance(outcome.variance, mean.support, caption)
+
+    def _under_way(self, course: Course, job: Callable[[], Outcome | None], description: str) -> None:
+        self.course = course
+        done, over = partial(self._done, course), partial(self._leave, course)
+        course.worker = self.session.do(job, done, description, over=over)
+        self.changed.emit()
+        self._look(course)
+
+    def _look(self, course: Course) -> None:
+        """Show where the worker is, every now and then."""
+        if not self._is_shown(course):
+            return
+        try:
+            self.advanced.emit()
+            if (snapshot := course.snapshot) is not None:
+                course.snapshot = None
+                steps = self.session.pictures.steps(snapshot, streaming=True)
+                self._show_on(course, steps, monotonic())
+        finally:
+            QTimer.singleShot(LOOK, partial(self._look, course))
+
+    def _show_on(self, course: Course, steps: list[Callable[[], None]], began: float) -> None:
+        """Show an iterate, a picture in each pass of the event loop."""
+        if steps and self._is_shown(course):
+            self._streamed = True
+            try:
+                steps.pop(0)()
+            finally:
+                QTimer.singleShot(0, partial(self._show_on, course, steps, began))
+        else:
+            course.mailbox.extras = self.session.pictures.wanted() if self._is_shown(course) else ()
+            course.mailbox.shown(monotonic() - began)
+
+    def _done(self, course: Course, outcome: Outcome | None) -> None:
+        if not self._is_shown(course) or outcome is None:
+            return
+        self._end(outcome)
+        assert outcome.mean is not None
+        self._show(outcome, outcome.mean, outcome.mean_settings)
+        self.session.history.keep(outcome.mean.ended or "")
+
+    def _leave(self, course: Course) -> None:
+        """End it without a mean: what was shown before is shown again, and the starts that are done are kept."""
+        if self._is_shown(course):
+            self._end(course.outcome)
+            self._show_as_before()
+
+    def _is_shown(self, course: Course) -> bool:
+        """Say whether a course is that of now, and the window is not closed."""
+        return self.course is course and self.session.viewer is not None and not course.is_unwanted
+
+    def _end(self, outcome: Outcome | None) -> None:
+        self.course = None
+        # A single one says less than those before.
+        if outcome is not None and (len(outcome.rows) >= 2 or (outcome.rows and self.outcome is None)):
+            self.session.outcome_of_starts = outcome
+        self.changed.emit()
+
+    def _show_as_before(self) -> None:
+        if not self._streamed:
+            return
+        self._streamed = False
+        session, canvas = self.session, self.session.need_canvas()
+        if (snapshot := session.refinement.snapshot) is not None:
+            session.pictures.show_snapshot(snapshot)
+            return
+        session.pictures.remove_extras()
+        if session.proposal is not None:
+            session.proposer.show_object()
+        else:
+            for layer in [layer for role in ("amplitude", "phase") if (layer := canvas.find(role)) is not None]:
+                canvas.viewer.layers.remove(layer)
+
+    def _need_outcome(self) -> Outcome:
+        if (outcome := self.outcome) is None:
+            raise DiprError("There are no starts yet. Run them in the Starts panel.")
+        return outcome
+
+    def _show(self, outcome: Outcome, snapshot: Snapshot, settings: dict[str, Any]) -> None:
+        self._streamed, self._support_before = False, None
+        kept = (result for result in self.session.history.results if result.snapshot is snapshot)
+        facts = outcome.measurement, outcome.truth, outcome.canvas
+        self.session.history.show(next(kept, Result(0, *facts, snapshot, settings, snapshot.ended or "")))
+
+    def _take_support_back(self) -> None:
+        """Undo the support of the start that is shown, unless a person has changed it since."""
+        session, before = self.session, self._support_before
+        self._support_before = None
+        layer, shown, support = session.support_layer, self._shown, session.support
+        if before is None or layer is None or shown is None or support is None:
+            return
+        if self.is_start_shown and session.strokes is None and np.array_equal(support, shown.support):
+            layer.undo()
+            session.refinement.pass_edits_on()

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from napari_dipr.batch.inputs import patterns_of
+from napari_dipr.errors import FileError
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name in ("a/scan.npy", "b/scan.npy", "b/other.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / name, np.zeros((3, 20, 20) if "other" in name else (20, 20)))
+    (tmp_path / "b" / "notes.txt").write_text("none")
+    return tmp_path
+
+
+def names(*args, **kwargs):
+    return [pattern.name for pattern in patterns_of([str(arg) for arg in args], **kwargs)]
+
+
+def test_a_range_of_samples():
+    found = patterns_of(["sample:fashion-8..11", "sample:fashion-10"])
+    assert [pattern.input for pattern in found] == [f"sample:fashion-{k}" for k in (8, 9, 10, 11)]
+    assert [pattern.number for pattern in found] == [0, 1, 2, 3]
+
+
+def test_files_folders_and_patterns_of_names_are_each_meant_once(files, monkeypatch):
+    assert names(files / "b") == ["other", "scan"]
+    assert names(files / "b" / "scan.npy", files / "b") == ["scan", "other"]
+    assert names(files / "b" / "*.npy") == ["other", "scan"]
+    monkeypatch.chdir(files)
+    assert names("**/o*.npy", files / "b" / "other.npy") == ["other"]
+
+
+def test_two_of_one_name_have_different_ones_in_any_order(files):
+    a, b = files / "a" / "scan.npy", files / "b" / "scan.npy"
+    assert names(a, b) == ["a-scan", "b-scan"]
+    assert names(b, a) == ["b-scan", "a-scan"]
+
+
+def test_names_that_nothing_but_the_ending_tells_apart_differ_all_the_same(files):
+    np.savez(files / "a" / "SCAN.npz", np.zeros((20, 20)))
+    found = names(files / "a")
+    assert len({name.lower() for name in found}) == 2
+
+
+def test_no_result_lies_where_another_ones_support_does(files):
+    np.save(files / "a" / "scan_support.npy", np.zeros((20, 20)))
+    assert names(files / "a") == ["scan", "a-scan_support"]
+
+
+def test_each_frame_is_a_pattern_of_its_own(files):
+    found = patterns_of([str(files / "b")], each_frame=True)
+    assert [(pattern.name, pattern.frame) for pattern in found] == [
+        ("other-0", 0),
+        ("other-1", 1),
+        ("other-2", 2),
+        ("scan", None),
+    ]
+    assert patterns_of([str(files / "b" / "other.npy")], frame=1)[0].frame == 1
+
+
+def test_results_are_no_inputs(files):
+    assert names(files / "*" / "*.npy", leave_out=files / "b") == ["scan"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("missing.npy", "There is no file missing.npy"),
+        ("none*.npy", "No file is called like none"),
+        ("sample:fashion-5..2", "range without samples"),
+    ],
+)
+def test_what_is_not_there_is_told(files, monkeypatch, text, says):
+    monkeypatch.chdir(files)
+    with pytest.raises(FileError, match=says):
+        patterns_of([text])
+
+
+def test_a_folder_without_patterns_is_told(tmp_path):
+    with pytest.raises(FileError, match="folder without files that are read"):
+        patterns_of([str(tmp_path)])

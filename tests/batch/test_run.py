@@ -1,0 +1,119 @@
+import logging
+import os
+import signal
+import sys
+
+import cloudpickle
+import dask
+import numpy as np
+import pytest
+
+from napari_dipr.batch.run import carry_out, chunk_size, chunks_of
+from napari_dipr.batch.work import solve_patterns
+from napari_dipr.errors import DiprError
+from napari_dipr.io.record import read_record
+
+distributed = pytest.importorskip("distributed")
+kills = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing is killed so here")
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Two worker processes; a task is given up with the first that it takes with it."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+def rows_of(coming):
+    return sorted((row for rows in coming for row in rows), key=lambda row: row["number"])
+
+
+def assert_equal_results(one, other, patterns):
+    for pattern in patterns:
+        a, b = read_record(one.result(pattern)), read_record(other.result(pattern))
+        np.testing.assert_array_equal(a.object, b.object)
+        np.testing.assert_array_equal(a.support, b.support)
+
+
+def test_two_workers_give_what_this_process_gives(make_job, scans, scheduler):
+    patterns = scans(6)
+    serial, spread = make_job("serial"), make_job("spread")
+    rows_of(carry_out(serial, chunks_of(patterns, 2), workers=0))
+    rows = rows_of(carry_out(spread, chunks_of(patterns, 2), scheduler=scheduler))
+    assert [row["state"] for row in rows] == ["done"] * 6
+    assert os.getpid() not in {row["process"] for row in rows}
+    assert_equal_results(serial, spread, patterns)
+
+
+@kills
+def test_a_worker_that_is_killed_in_the_middle_loses_nothing(make_job, scans):
+    patterns = scans(8)
+    serial, spread = make_job("serial"), make_job("spread")
+    rows_of(carry_out(serial, chunks_of(patterns, 1), workers=0))
+    coming = carry_out(spread, chunks_of(patterns, 1), workers=2)
+    first = next(coming)
+    os.kill(first[0]["process"], signal.SIGKILL)
+    rows = rows_of([first, *coming])
+    assert [row["number"] for row in rows] == list(range(8))
+    assert {row["state"] for row in rows} == {"done"}
+    assert_equal_results(serial, spread, patterns)
+
+
+@kills
+def test_a_pattern_that_kills_its_worker_fails_and_no_other(make_job, scans, scheduler):
+    def work(job, patterns):
+        if any(pattern.name == "scan1" for pattern in patterns):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return solve_patterns(job, patterns)
+
+    patterns = scans(5)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests
+    try:
+        rows = rows_of(carry_out(make_job(), chunks_of(patterns, 3), scheduler=scheduler, work=work))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert [row["state"] for row in rows] == ["done", "failed", "done", "done", "done"]
+    assert rows[1]["error"].startswith("It took 1 workers with it")
+
+
+def test_what_is_left_is_given_up_when_nobody_waits_any_more(make_job, scans, scheduler):
+    job, patterns = make_job(), scans(6)
+    coming = carry_out(job, chunks_of(patterns, 1), scheduler=scheduler)
+    next(coming)
+    coming.close()
+    done = [pattern for pattern in patterns if job.finished(pattern)]
+    assert done
+    rows = rows_of(carry_out(job, chunks_of(patterns, 1), scheduler=scheduler))
+    assert {row["state"] for row in rows} == {"done"}
+
+
+def test_a_scheduler_that_is_not_there_is_told(make_job, scans):
+    with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
+        for address in ("tcp://127.0.0.1:1", "nowhere://"):
+            with pytest.raises(DiprError, match=f"no scheduler at {address}"):
+                next(carry_out(make_job(), [scans(1)], scheduler=address))
+
+
+def test_chunks_are_of_those_that_are_solved_together(make_job, scans, tmp_path):
+    patterns = scans(3)
+    assert chunk_size(make_job(), patterns) == 16
+    assert chunk_size(make_job(together=2), patterns) == 2
+    assert chunk_size(make_job(starts=4), patterns) == 1
+    np.save(patterns[1].input, np.ones((512, 512)))
+    assert chunk_size(make_job(), patterns[1:]) == 1
+    assert chunk_size(make_job(), [patterns[1]._replace(input="missing.npy")]) == 1
+
+
+def test_a_pattern_is_in_the_same_chunk_whatever_is_finished(scans):
+    patterns = scans(7)
+    assert [[p.number for p in chunk] for chunk in chunks_of(patterns, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [[p.number for p in chunk] for chunk in chunks_of(patterns[2:], 3)] == [[2], [3, 4, 5], [6]]

@@ -1,0 +1,130 @@
+"""Many patterns, as people call for them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from napari_dipr.batch import run
+from napari_dipr.cli import app
+from napari_dipr.errors import DiprError
+from napari_dipr.experiment import simulate
+from napari_dipr.io.record import read_record
+
+QUICK = ("--support", "autocorrelation", "--recipe", "hio*20")
+
+
+def call(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def batch(*args, workers=0, code=0):
+    result = call("batch", *args, *QUICK, "--workers", workers)
+    assert result.exit_code == code, result.stderr
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def table(folder):
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for k in range(4):
+        picture = 1 + np.random.default_rng(k).random((12, 14))
+        np.save(folder / f"scan{k}.npy", simulate(picture, oversampling=2.5)[0].intensities)
+    return folder
+
+
+def test_many_samples_leave_results_and_a_summary(tmp_path):
+    out = tmp_path / "out"
+    result = batch("sample:fashion-2..4", "-o", out, "--json", "-")
+    told = json.loads(result.stdout)
+    assert (told["patterns"], told["done"], told["failed"]) == (3, 3, 0)
+    assert told["settings"]["recipe"] == "hio*20"
+    rows = table(out)
+    assert [row["name"] for row in rows] == ["fashion-2", "fashion-3", "fashion-4"]
+    for row, one in zip(rows, told["rows"], strict=True):
+        assert float(row["chi2"]) == one["chi2"]
+        assert float(row["nmse"]) == pytest.approx(one["nmse"])
+        assert read_record(row["output"]).provenance["errors"]["chi2"] == pytest.approx(one["chi2"])
+
+
+def test_a_result_is_that_of_reconstruct(tmp_path, scans):
+    batch(scans, "-o", tmp_path / "out", "--together", 1, "--seed", 4)
+    result = call("reconstruct", scans / "scan2.npy", "-o", tmp_path / "alone", "--seed", 4, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    one, other = (read_record(tmp_path / folder / "scan2.tif") for folder in ("out", "alone"))
+    np.testing.assert_array_equal(one.object, other.object)
+    np.testing.assert_array_equal(one.support, other.support)
+
+
+def test_one_that_fails_does_not_stop_the_rest_and_is_tried_again(tmp_path, scans, monkeypatch):
+    out, good = tmp_path / "out", np.load(scans / "scan1.npy")
+    np.save(scans / "scan1.npy", np.full_like(good, np.nan))
+    result = batch(scans, "-o", out, code=1)
+    assert "1 of 4 patterns failed. The same call tries them again." in result.stderr
+    rows = table(out)
+    assert [row["state"] for row in rows] == ["done", "failed", "done", "done"]
+    assert rows[1]["error"] in result.stderr
+    np.save(scans / "scan1.npy", good)
+    tried, honest = [], run.solve_patterns
+
+    def watched(job, patterns):
+        tried.extend(pattern.name for pattern in patterns)
+        return honest(job, patterns)
+
+    monkeypatch.setattr(run.carry_out, "__kwdefaults__", {**run.carry_out.__kwdefaults__, "work": watched})
+    result = batch(scans, "-o", out)
+    assert tried == ["scan1"]
+    assert "3 of them finished before" in result.stderr
+    assert [row["state"] for row in table(out)] == ["done"] * 4
+    batch(scans, "-o", out, "--again")
+    assert tried == ["scan1", "scan0", "scan1", "scan2", "scan3"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (DiprError("The scheduler is gone."), 1)])
+def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch, error, code):
+    def broken(job, chunks, **options):
+        yield run.solve_patterns(job, chunks[0])
+        raise error
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "carry_out", broken)
+        result = batch(scans, "-o", out, "--chunk", 1, code=code)
+    assert "Stopped with 3 patterns to go" in result.stderr
+    assert str(error) in result.stderr
+    assert [row["name"] for row in table(out)] == ["scan0"]
+    assert "1 of them finished before" in batch(scans, "-o", out).stderr
+    assert len(table(out)) == 4
+
+
+def test_every_frame_of_a_stack(tmp_path, scans):
+    np.save(tmp_path / "stack.npy", np.stack([np.load(scans / f"scan{k}.npy") for k in range(3)]))
+    batch(tmp_path / "stack.npy", "--each-frame", "--format", ".npz", "-o", tmp_path / "out")
+    assert [Path(row["output"]).name for row in table(tmp_path / "out")] == [f"stack-{k}.npz" for k in range(3)]
+    batch(scans, "--format", ".npz", "-o", tmp_path / "single")
+    one, other = read_record(tmp_path / "out" / "stack-1.npz"), read_record(tmp_path / "single" / "scan1.npz")
+    np.testing.assert_array_equal(one.object, other.object)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--frame", 0, "--each-frame"], 2, "give --frame or --each-frame"),
+        (["--scheduler", "tcp://127.0.0.1:1"], 2, "workers are the scheduler's"),
+        (["--format", ".doc"], 1, "no ending that results are written with"),
+        (["--mask", "missing.npy"], 1, "4 of 4 patterns failed"),
+    ],
+)
+def test_refusals(tmp_path, scans, options, code, says):
+    result = batch(scans, "-o", tmp_path / "out", *options, code=code)
+    assert says in " ".join(result.stderr.split())
