@@ -8,4 +8,5 @@ def test_killed_runs_leave_what_an_uninterrupted_one_had():
     kept = [row for row in found["rows"] if row["iteration"] is not None]
     assert len(kept) == 3 - found["before_the_first"]
     assert all(row["same"] and row["same_later"] and row["iteration"] <= row["reached"] for row in kept)
+    assert all(0 <= row["lost_finished"] <= row["lost"] for row in found["rows"])
     assert kept

@@ -1,7 +1,8 @@
 """What a killed run leaves: runs in processes of their own are killed at random moments, and gone on with.
 
 What is read back must be what an uninterrupted run had at that iteration, to the last bit, and so must what comes of it
-some iterations later. Work is lost from the moment of the iterate that is read back to that of the kill.
+some iterations later. What is lost reaches from the iterate that is read back to the kill; of that, finished iterations
+reach to the last iterate, for nothing can be kept within one.
 """
 
 import json
@@ -88,6 +89,7 @@ def kills(
         "lost_most": max(lost),
         "lost_median": float(np.median(lost)),
         "late": sum(value > interval for value in lost),
+        "finished_most": max(row["lost_finished"] for row in rows),
         "unlike": sum(row["same"] is False for row in rows),
         "unlike_later": sum(row["same_later"] is False for row in rows),
         "damaged": sum(row["damaged"] for row in rows),
@@ -119,6 +121,7 @@ def _kill(case: dict[str, Any], seconds: float) -> dict[str, Any]:
             "reached": max(times),
             "iteration": None,
             "lost": killed - min(times.values()),
+            "lost_finished": max(times.values()) - min(times.values()),
             "writing": any(runs_folder().glob("*/*.part")),
             "damaged": sum(_is_damaged(path) for path in states),
             "bytes": max((path.stat().st_size for path in states), default=0),
@@ -128,7 +131,9 @@ def _kill(case: dict[str, Any], seconds: float) -> dict[str, Any]:
         for found in cut_off():
             kept = Claim(found).load()
             problem = Problem.of(ellipsoid((case["side"],) * 3))
-            row |= {"iteration": kept.state.iteration, "lost": killed - times[kept.state.iteration]}
+            since = times[kept.state.iteration]
+            row |= {"iteration": kept.state.iteration, "lost": killed - since}
+            row["lost_finished"] = max(times.values()) - since
             row["seal"] = _seal(kept.state, kept.position)
             steps = run(problem, kept.recipe, kept.state, at=kept.position, interval=0)
             *_, last = islice(steps, MORE)

@@ -61,6 +61,7 @@ def show_kills(result: dict[str, Any]) -> None:
         ("lost at most, s", "lost_most"),
         ("lost in the median, s", "lost_median"),
         ("lost more than the interval", "late"),
+        ("finished iterations lost at most, s", "finished_most"),
         ("states that are not the uninterrupted run's", "unlike"),
         ("so after three more iterations", "unlike_later"),
         ("damaged files", "damaged"),

@@ -90,7 +90,10 @@ class Claim:
         FileError
             If it is damaged.
         """
-        values = read_sealed(self.folder / MEASUREMENT)
+        try:
+            values = read_sealed(self.folder / MEASUREMENT)
+        except FileError as error:
+            raise self._useless(error) from error
         arrays = values["intensities"].numpy(), values["measured"].numpy()
         return measurement_from(*arrays, json.loads(values["about"]))
 
@@ -102,7 +105,7 @@ class Claim:
         FileError
             If none is.
         """
-        trouble = None
+        trouble: Exception | None = None
         for path in states(self.folder):
             try:
                 found = read_sealed(path, device)
@@ -113,7 +116,10 @@ class Claim:
             else:
                 self.slot = 1 - STATES.index(path.name)
                 return kept
-        raise FileError(f"The run {self.run.name} cannot be gone on with: {trouble or 'it has no state'} Discard it.")
+        raise self._useless(trouble or "it has no state.") from trouble
+
+    def _useless(self, why: object) -> FileError:
+        return FileError(f"The run {self.run.name} cannot be gone on with: {why} Discard it.")
 
     def discard(self) -> None:
         """Delete it."""

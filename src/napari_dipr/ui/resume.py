@@ -202,6 +202,7 @@ class Offer(QFrame):
         self.resume_button.setEnabled(idle)
 
     def _resume(self) -> None:
+        self.session.refinement.must_be_idle()
         run = self.runs[0]
         self.session.do(
             lambda: taken_up(run),
