@@ -132,7 +132,7 @@ def _gathered(job: Job, one: _Opened) -> Found:
         "iterations": sum(row.iterations for row in found.ensemble.rows),
         "seconds": round(one.costs["solve"], 3),
         "voxel_size_nm": one.measurement.voxel_size,
-        "verdict": verdict.kind,
+        "verdict": verdict.short,
         "words": verdict.words,
         "cause": verdict.cause,
         "kept": len(figures["kept"]),

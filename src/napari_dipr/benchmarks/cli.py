@@ -10,7 +10,7 @@ from rich.console import Console
 
 from napari_dipr.benchmarks import tables
 from napari_dipr.benchmarks.options import Curves, Device, JsonFile, bar_of, listed_names, writable
-from napari_dipr.benchmarks.trust import checkpoints, guided, kills, resolution, verdict
+from napari_dipr.benchmarks.trust import batch, checkpoints, guided, kills, resolution, verdict
 from napari_dipr.extras import require
 
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -289,5 +289,5 @@ def ablation(
         write_json(json_file, result)
 
 
-for command in (verdict, resolution, guided, kills, checkpoints):
+for command in (verdict, resolution, guided, kills, checkpoints, batch):
     app.command()(command)

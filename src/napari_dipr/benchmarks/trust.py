@@ -8,6 +8,7 @@ from rich.console import Console
 from napari_dipr.benchmarks import trust_tables as tables
 from napari_dipr.benchmarks.options import Curves, Device, JsonFile, bar_of, listed_names, writable
 from napari_dipr.errors import DiprError
+from napari_dipr.extras import require
 
 
 def verdict(
@@ -129,5 +130,26 @@ def checkpoints(
             progress=lambda: bar.advance(task),
         )
     tables.show_checkpoints(result)
+    if json_file is not None:
+        write_json(json_file, result)
+
+
+def batch(
+    patterns: Annotated[int, typer.Option(min=8, max=256, help="FashionMNIST samples, of one start each.")] = 200,
+    several: Annotated[int, typer.Option(min=4, max=256, help="Samples of several starts each, to time.")] = 24,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, help="Of the timing.")] = 1,
+    json_file: JsonFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the starts.")] = 0,
+) -> None:
+    """Compare a batch over worker processes, one of which is killed, with the same in one, bit for bit; and time it."""
+    from napari_dipr.benchmarks import batches as benchmark
+    from napari_dipr.io.write import write_json
+
+    require("A batch over worker processes", "distributed", "cluster")
+    writable(json_file)
+    with bar_of() as tell:
+        result = benchmark.batches(patterns, several, workers=workers, rounds=rounds, seed=seed, progress=tell)
+    tables.show_batches(result)
     if json_file is not None:
         write_json(json_file, result)

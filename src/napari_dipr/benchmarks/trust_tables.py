@@ -151,5 +151,24 @@ def show_resolution(result: dict[str, Any]) -> None:
         console.print(table)
 
 
+def show_batches(result: dict[str, Any]) -> None:
+    """Print the figures of :func:`~napari_dipr.benchmarks.batches.batches`."""
+    count, workers = result["patterns"], result["workers"]
+    table = table_of(
+        f"{count} patterns over {workers} workers, seed {result['seed']}",
+        "whole: patterns a second; after: without the first rows, and with them without the workers' start.",
+        ("way", "starts"),
+        ("whole", "after"),
+    )
+    for row in result["times"]:
+        table.add_row(row["way"], str(row["starts"]), f"{row['whole']:.3g}", f"{row['after']:.3g}")
+    Console().print(table)
+    Console().print(
+        f"equal to one process bit for bit: {result['same']} of {count}; with a worker killed after "
+        f"{result['rows_when_killed']} rows {result['same_killed']} of {count}, {result['failed']} failed, over "
+        f"{result['processes']} processes"
+    )
+
+
 def _mean_of(cases: Sequence[dict[str, Any]], name: str) -> float:
     return sum(case["true_phases"][name] for case in cases) / len(cases)

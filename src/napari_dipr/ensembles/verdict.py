@@ -70,6 +70,11 @@ class Verdict:
     cause: str
     figures: dict[str, Any]
 
+    @property
+    def short(self) -> str:
+        """Its kind, and whether the starts do not explain what they agree on."""
+        return f"{self.kind}, unexplained" if self.kind == AGREE and self.figures["unexplained"] else self.kind
+
 
 def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdict:
     """Say of an ensemble whether its better starts agree, kept or not.

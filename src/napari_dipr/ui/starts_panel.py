@@ -231,4 +231,4 @@ class StartsPanel(QWidget):
         outcome = self.starts.outcome
         if outcome is None or outcome.verdict is None:
             return ""
-        return f"{outcome.title}: {outcome.verdict.kind}"
+        return f"{outcome.title}: {outcome.verdict.short}"
