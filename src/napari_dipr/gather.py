@@ -17,7 +17,7 @@ from napari_dipr.errors import RecipeError
 from napari_dipr.io.provenance import provenance
 from napari_dipr.io.record import Record
 from napari_dipr.measurement import Measurement
-from napari_dipr.reconstruct import Asked, Request, with_enough_memory
+from napari_dipr.reconstruct import Asked, Keeping, Request, with_enough_memory
 from napari_dipr.solvers.problem import Errors
 
 # Of the pixels, held back to rank by where nothing else is asked for.
@@ -102,6 +102,7 @@ def gather(
     keep: int | None = None,
     perturb: float | None = None,
     generations: int = 1,
+    keeping: Keeping | None = None,
     progress: Callable[[Progress], bool | None] | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Gathered:
@@ -120,6 +121,9 @@ def gather(
         network's object, disturbed by so much of its amplitude.
     generations
         Of starts that the best one guides, see :mod:`~napari_dipr.ensembles.generations`; 1: each for itself.
+    keeping
+        How the starts are kept that came to their end, and those of an ensemble that was cut off are found; not those
+        of guided generations.
     progress
         Told where it is; where it returns True, what is done is judged.
     say
@@ -144,7 +148,16 @@ def gather(
         options: Any = {"most": keep, "basis": measurement.voxel_basis, "progress": progress}
         if generations > 1:
             found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
+        elif keeping is None:
+            found = ensemble(asked.problem, asked.recipe, starts, count, **options)
         else:
+            kept = keeping.begin_starts(measurement, count, say)
+
+            def keep_and_tell(at: Progress) -> bool | None:
+                kept.keep(at.finished)
+                return None if progress is None else progress(at)
+
+            options |= {"progress": keep_and_tell, "done": kept.load()}
             found = ensemble(asked.problem, asked.recipe, starts, count, **options)
         return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 

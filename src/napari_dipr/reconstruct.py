@@ -14,6 +14,7 @@ from napari_dipr.device import find_device, is_out_of_memory, release_memory
 from napari_dipr.errors import MeasurementError, SolverError
 from napari_dipr.io.checkpoint import Checkpoints, Claim, Kept
 from napari_dipr.io.cutoff import INTERVAL
+from napari_dipr.io.kept_starts import KeptStarts
 from napari_dipr.io.provenance import provenance
 from napari_dipr.io.read import load_mask
 from napari_dipr.io.record import Record
@@ -288,6 +289,7 @@ class Keeping:
     def __init__(self, settings: dict[str, Any], interval: float = INTERVAL, claim: Claim | None = None) -> None:
         self.settings, self.interval, self.claim = settings, interval, claim
         self._checkpoints: Checkpoints | None = None
+        self._starts: KeptStarts | None = None
 
     def load(self, device: str) -> Kept | None:
         """Return the state of the run that is gone on with, tensors on a device; None for a new one."""
@@ -306,10 +308,17 @@ class Keeping:
             )
         return self._checkpoints
 
+    def begin_starts(self, measurement: "Measurement", count: int, tell: Callable[[str], None]) -> KeptStarts:
+        """Return what keeps the starts of an ensemble; where it begins again on another device, the same."""
+        if self._starts is None:
+            self._starts = KeptStarts(measurement, self.settings, count, tell=tell, claim=self.claim)
+        return self._starts
+
     def end(self) -> None:
         """Delete what was kept: the result is safe."""
-        if self._checkpoints is not None:
-            self._checkpoints.end()
+        for kept in (self._checkpoints, self._starts):
+            if kept is not None:
+                kept.end()
 
 
 def _watched(

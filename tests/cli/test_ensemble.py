@@ -61,3 +61,41 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, options, words):
     assert result.exit_code == 1, result.stderr
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch):
+    from napari_dipr.io import cutoff, kept_starts
+
+    monkeypatch.setenv(cutoff.VARIABLE, str(tmp_path / "cache"))
+    words = [
+        "ensemble", "sample:fashion-0", "-o", tmp_path / "m.npz", "--starts", 4, "--support", "autocorrelation",
+        "--recipe", "hio*30; settling", "--json", tmp_path / "f.json",
+    ]  # fmt: skip
+    whole = call(*words)
+    assert whole.exit_code == 0, whole.stderr
+    expected = json.loads((tmp_path / "f.json").read_text())
+    honest = kept_starts.KeptStarts.keep
+
+    def keep(self, finished):
+        honest(self, finished)
+        if len(finished) == 2:
+            self.leave()  # as the system does of a program that has ended
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_starts.KeptStarts, "keep", keep)
+        assert "the same call with --resume goes on" in call(*words).stderr
+    assert "cut off at start 2 of 4" in call("resume", "--list").stderr
+    ran = []
+    monkeypatch.setattr(
+        kept_starts.KeptStarts, "keep", lambda self, finished: ran.append(len(finished)) or honest(self, finished)
+    )
+    again = call("resume")
+    assert again.exit_code == 0, again.stderr
+    assert min(ran) == 2
+    figures = json.loads((tmp_path / "f.json").read_text())
+    for one in (expected, figures):
+        for row in one["starts"]:
+            row.pop("seconds")
+    assert figures == expected
+    assert "No run was cut off" in call("resume", "--list").stderr

@@ -54,6 +54,7 @@ def ensemble(
     key: Key = None,
     frame: Frame = None,
     region: Region = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's starts, if it was cut off.")] = False,
     *,
     request: "Request",
     preparation: "Preparation",
@@ -64,6 +65,7 @@ def ensemble(
     """
     if curves is not None:
         require("Drawing curves", "matplotlib", "figures")
+    from napari_dipr.cli.kept import kept_run
     from napari_dipr.gather import gather
     from napari_dipr.io.record import check_writable, write_records
     from napari_dipr.io.write import file_name, writable_folder
@@ -73,7 +75,9 @@ def ensemble(
     for path in (curves, None if json in (None, "-") else Path(json)):
         if path is not None:
             writable_folder(path.parent)
-    request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
+    kept = kept_run(resume)
+    there = kept.measurement()
+    request, measurement = opened(input, request, preparation, there, key=key, frame=frame, region=region)
     with _bar() as bar:
         task = bar.add_task("", total=starts * generations)
 
@@ -84,19 +88,25 @@ def ensemble(
             words += "" if last else f" in generation {at.generation}"
             bar.update(task, completed=(at.generation - 1) * starts + done + of_batch, description=words)
 
-        found = gather(
-            request,
-            measurement,
-            starts,
-            keep=keep,
-            perturb=perturb,
-            generations=generations,
-            progress=progress,
-            say=_remark,
-        )
+        try:
+            found = gather(
+                request,
+                measurement,
+                starts,
+                keep=keep,
+                perturb=perturb,
+                generations=generations,
+                keeping=kept.keeping,
+                progress=progress,
+                say=_remark,
+            )
+        except KeyboardInterrupt:
+            _remark("cut off; the same call with --resume goes on after the starts that are done")
+            raise
     record = found.record()
     crystal = crystal_of(measurement, record.object, record.support)
     paths = write_records(places(output, file_name(measurement.name)), record, crystal)
+    kept.end()
     figures = {
         **found.figures(),
         "voxel_size_nm": measurement.voxel_size,

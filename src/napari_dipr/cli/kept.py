@@ -11,7 +11,7 @@ from napari_dipr.cli.data import console
 from napari_dipr.cli.resume import KIND, WORDS
 from napari_dipr.errors import FileError
 from napari_dipr.io.checkpoint import Claim
-from napari_dipr.io.cutoff import CutOff, cut_off
+from napari_dipr.io.cutoff import INTERVAL, CutOff, cut_off
 from napari_dipr.reconstruct import Keeping
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class KeptRun:
                 continue
 
 
-def kept_run(resume: bool, every: float) -> KeptRun:
+def kept_run(resume: bool, every: float = INTERVAL) -> KeptRun:
     """Return how this call's run is kept, with the one that was cut off if it shall go on with that."""
     settings = {
         "kind": KIND,

@@ -164,6 +164,7 @@ def watch(
     starts: Starts | Given,
     count: int,
     *,
+    done: Sequence[Finished] = (),
     batch: int | None = None,
     interval: float = 0.1,
     record_every: int = 0,
@@ -180,6 +181,8 @@ def watch(
         How to solve it; not one whose stages end by themselves, if a start shall come out as it does alone.
     starts, count
         From where, and how many.
+    done
+        The first ones, where they have come to their end already.
     batch
         How many at once; None for what :func:`~napari_dipr.ensembles.starts.batch_size` says.
     interval, record_every
@@ -203,7 +206,7 @@ def watch(
     if count < FEWEST:
         raise SolverError(f"An ensemble of {count} says nothing of agreement: take {FEWEST} starts or more.")
     size = batch_size(problem, recipe, count) if batch is None else batch
-    finished: list[Finished] = []
+    finished = list(done[:count])
     while len(finished) < count:
         numbers = tuple(range(len(finished), min(len(finished) + size, count)))
         try:

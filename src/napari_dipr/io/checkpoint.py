@@ -252,26 +252,36 @@ class Checkpoints:
     def _open(self) -> Path:
         """Return the folder, with the measurement in it."""
         if self._folder is None:
-            root = runs_folder()
-            root.mkdir(parents=True, exist_ok=True)
-            clean()
-            folder = root / f"{stamp(datetime.now())}-{uuid.uuid4().hex[:6]}"
-            folder.mkdir()
-            self._lock = hold(folder, 5)  # whoever lists the folders holds each for a moment
-            if self._lock is None:
-                raise OSError(f"{folder} cannot be locked")
-            about = json.dumps(about_measurement(self.measurement), allow_nan=False)
-            arrays = {"intensities": self.measurement.intensities, "measured": self.measurement.measured}
-            try:
-                write_sealed(folder / MEASUREMENT, {**arrays, "about": about})
-                told = {"version": __version__, "measurement": self.measurement.name, "pid": os.getpid()}
-                write_json(folder / RUN, {**told, "settings": as_json(self.settings)})
-            except BaseException:
-                if self._lock is not None:
-                    delete(folder, self._lock)
-                raise
-            self._folder = folder
+            self._folder, self._lock = new_folder(self.measurement, self.settings)
         return self._folder
+
+
+def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any) -> tuple[Path, Any]:
+    """Make a folder for a run, with its measurement in it, and return it with its lock; ``told`` goes beside.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written or held; nothing is left of it then.
+    """
+    root = runs_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    clean()
+    folder = root / f"{stamp(datetime.now())}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir()
+    lock = hold(folder, 5)  # whoever lists the folders holds each for a moment
+    if lock is None:
+        raise OSError(f"{folder} cannot be locked")
+    about = json.dumps(about_measurement(measurement), allow_nan=False)
+    arrays = {"intensities": measurement.intensities, "measured": measurement.measured}
+    try:
+        write_sealed(folder / MEASUREMENT, {**arrays, "about": about})
+        more = {"version": __version__, "measurement": measurement.name, "pid": os.getpid(), **told}
+        write_json(folder / RUN, {**more, "settings": as_json(settings)})
+    except BaseException:
+        delete(folder, lock)
+        raise
+    return folder, lock
 
 
 def _on_cpu(value: Any) -> Any:

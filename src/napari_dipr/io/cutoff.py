@@ -29,6 +29,8 @@ MOST_RUNS, MOST_BYTES, MOST_DAYS = 10, 8 << 30, 30
 
 RUN, LOCK, MEASUREMENT = "run.json", "lock", "measurement.safetensors"
 STATES = ("state-0.safetensors", "state-1.safetensors")
+# Of an ensemble, each start that came to its end.
+STARTS = "start-*.safetensors"
 
 
 def runs_folder() -> Path:
@@ -51,7 +53,7 @@ class CutOff:
     measurement
         The measurement's name.
     iteration, total
-        How far it had come, of how many.
+        How far it had come, of how many; of an ensemble, starts.
     written
         When its state was written, seconds since 1970.
     """
@@ -62,6 +64,7 @@ class CutOff:
     iteration: int
     total: int
     written: float
+    unit: str = "iteration"
 
     @property
     def name(self) -> str:
@@ -71,7 +74,7 @@ class CutOff:
     def __str__(self) -> str:
         """Say what it is."""
         when = datetime.fromtimestamp(self.written).strftime("%d %b %H:%M")
-        return f"{self.measurement}, cut off at iteration {self.iteration} of {self.total} ({when})"
+        return f"{self.measurement}, cut off at {self.unit} {self.iteration} of {self.total} ({when})"
 
 
 def cut_off() -> list[CutOff]:
@@ -122,6 +125,16 @@ def _run_in(folder: Path) -> CutOff | None:
     """Return what was cut off in a folder that is held; None where no state of it was written."""
     try:
         told = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        if starts := sorted(folder.glob(STARTS)):
+            return CutOff(
+                folder,
+                told["settings"],
+                told["measurement"],
+                len(starts),
+                told["starts"],
+                starts[-1].stat().st_mtime,
+                "start",
+            )
         for path in states(folder):
             with suppress(SafetensorError), safe_open(path, "np") as file:  # the header alone, and no seal checked
                 at = json.loads(file.metadata()["values"])["dict"]

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from napari_dipr.errors import FileError
 
-SOLVERS = "napari_dipr.solvers."
+ROOT = "napari_dipr."
+# Whose dataclasses are kept.
+PACKAGES = ("solvers.", "ensembles.")
 
 
 def write_sealed(path: Path, values: dict[str, Any], most: float = math.inf) -> None:
@@ -32,8 +34,8 @@ def write_sealed(path: Path, values: dict[str, Any], most: float = math.inf) -> 
     path
         Where to; what is there is replaced.
     values
-        Tensors, arrays, numbers, texts and None, in tuples, dictionaries and the solvers' dataclasses. A tensor of an
-        accelerator is brought to the CPU.
+        Tensors, arrays, numbers, texts and None, in tuples, dictionaries and the dataclasses of solvers and ensembles.
+        A tensor of an accelerator is brought to the CPU.
     most
         Bytes of tensors that it may be of.
 
@@ -160,16 +162,17 @@ class _Restored:
 
 def _name(value: Any) -> str:
     kind = type(value)
-    if not kind.__module__.startswith(SOLVERS):
+    module = kind.__module__.removeprefix(ROOT)
+    if not module.startswith(PACKAGES):
         raise TypeError(f"a {kind.__name__} cannot be kept")
-    return f"{kind.__module__.removeprefix(SOLVERS)}:{kind.__qualname__}"
+    return f"{module}:{kind.__qualname__}"
 
 
 def _class(name: str) -> Any:
-    """Return a dataclass of the solvers, and nothing else, whatever a file says."""
+    """Return a dataclass of the solvers or ensembles, and nothing else, whatever a file says."""
     module, _, kind = name.partition(":")
     try:
-        found = getattr(importlib.import_module(SOLVERS + module), kind)
+        found = getattr(importlib.import_module(ROOT + module), kind) if module.startswith(PACKAGES) else None
     except (ImportError, AttributeError):
         found = None
     if not is_dataclass(found):

@@ -1,0 +1,88 @@
+"""The starts of an ensemble that came to their end, kept for when the program or the machine goes down."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dipr.errors import FileError
+from napari_dipr.io.checkpoint import Claim, new_folder
+from napari_dipr.io.cutoff import MOST_BYTES, STARTS, delete
+from napari_dipr.io.sealed import read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    from napari_dipr.ensembles.ensemble import Finished
+    from napari_dipr.measurement import Measurement
+
+
+class KeptStarts:
+    """Keeps each start in a file of its own, once. What runs is lost: a batch of starts at most.
+
+    A disk that is full or cannot be written to does not end the starts: it is told once.
+
+    Parameters
+    ----------
+    measurement
+        Of which they are.
+    settings
+        What whoever goes on will need to know, plain JSON.
+    count
+        How many there will be.
+    tell
+        Told in words where they cannot be kept.
+    claim
+        The ensemble that is gone on with, if it is one that was cut off.
+    """
+
+    def __init__(
+        self,
+        measurement: "Measurement",
+        settings: dict[str, Any],
+        count: int,
+        *,
+        tell: Callable[[str], None] = lambda words: None,
+        claim: Claim | None = None,
+    ) -> None:
+        self.measurement, self.settings, self.count, self._tell = measurement, settings, count, tell
+        self._folder: Path | None = None if claim is None else claim.folder
+        self._lock: Any = None if claim is None else claim.lock
+        self._written, self._failed = 0, False
+
+    def load(self) -> "tuple[Finished, ...]":
+        """Return those that were kept, from the first one on, as far as their files are whole."""
+        found: list[Any] = []
+        while self._folder is not None and len(found) < self.count:
+            try:
+                found.append(read_sealed(_place(self._folder, len(found)))["start"])
+            except FileError:
+                break
+        self._written = len(found)
+        return tuple(found)
+
+    def keep(self, finished: "Sequence[Finished]") -> None:
+        """Keep those that are not yet."""
+        if self._failed:
+            return
+        try:
+            for number in range(self._written, len(finished)):
+                if self._folder is None:
+                    self._folder, self._lock = new_folder(self.measurement, self.settings, starts=self.count)
+                write_sealed(_place(self._folder, number), {"start": finished[number]}, MOST_BYTES / self.count)
+                self._written = number + 1
+        except (OSError, MemoryError) as error:
+            self._failed = True
+            self._tell(f"The starts are not kept, and lost if the program ends: {' '.join(str(error).split())}")
+
+    def end(self) -> None:
+        """Delete what was kept: the result is safe."""
+        if self._folder is not None and self._lock is not None:
+            delete(self._folder, self._lock)
+            self._folder = self._lock = None
+
+    def leave(self) -> None:
+        """Leave what was kept to be offered."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _place(folder: Path, number: int) -> Path:
+    return folder / STARTS.replace("*", f"{number:05d}")
