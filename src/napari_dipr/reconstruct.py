@@ -314,6 +314,11 @@ class Keeping:
             self._starts = KeptStarts(measurement, self.settings, count, tell=tell, claim=self.claim)
         return self._starts
 
+    @property
+    def starts(self) -> int:
+        """How many starts are kept."""
+        return 0 if self._starts is None else self._starts.written
+
     def end(self) -> None:
         """Delete what was kept: the result is safe."""
         for kept in (self._checkpoints, self._starts):

@@ -84,7 +84,7 @@ def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(kept_starts.KeptStarts, "keep", keep)
-        assert "the same call with --resume goes on" in call(*words).stderr
+        assert "--resume goes on after the 2 starts that are done" in call(*words).stderr
     assert "cut off at start 2 of 4" in call("resume", "--list").stderr
     ran = []
     monkeypatch.setattr(

@@ -1,7 +1,6 @@
 """A call that is cut off is offered, and comes out as if it had never been."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -130,5 +129,24 @@ def test_a_killed_process_is_gone_on_with(tmp_path):
     (run,) = cut_off()
     told = json.loads((run.folder / "run.json").read_text())
     assert told["settings"]["words"] == words
-    assert told["pid"] != os.getpid()
     assert run.iteration > 1
+
+
+def test_the_run_that_is_named_goes_on_and_one_that_came_further_stays(monkeypatch):
+    cut(monkeypatch, at=40)
+    cut(monkeypatch, at=5)
+    further, less = sorted(cut_off(), key=lambda run: -run.iteration)
+    result = call("resume", less.name)
+    assert result.exit_code == 0, result.stderr
+    assert "iteration 5 of 59" in result.stderr
+    assert [run.name for run in cut_off()] == [further.name]
+    cut(monkeypatch, at=5)
+    result = call("resume", further.name)
+    assert "iteration 40 of 59" in result.stderr
+    assert cut_off() == []
+
+
+def test_another_version_is_told(monkeypatch):
+    cut(monkeypatch)
+    monkeypatch.setattr("napari_dipr.cli.kept.__version__", "99.0")
+    assert "now by 99.0: it may go on otherwise" in call(*WORDS, "--resume").stderr

@@ -1,6 +1,8 @@
 """A run that was cut off goes on as if it had never been, and what is damaged is refused."""
 
+import os
 import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from safetensors import SafetensorError
 from napari_dipr.errors import FileError
 from napari_dipr.io import checkpoint, cutoff, sealed
 from napari_dipr.io.checkpoint import Checkpoints, Claim
-from napari_dipr.io.cutoff import STATES, clean, cut_off, runs_folder
+from napari_dipr.io.cutoff import STATES, clean, cut_off, runs_folder, stamp, states
 from napari_dipr.io.sealed import read_sealed, write_sealed
 from napari_dipr.measurement import Measurement
 from napari_dipr.solvers.problem import Problem, random_start
@@ -301,3 +303,38 @@ def test_a_state_that_is_too_large_is_not_kept(monkeypatch):
     assert "GB" in words[0]
     kept.end()
     assert list(runs_folder().iterdir()) == []
+
+
+def test_a_header_that_is_damaged_hides_no_run():
+    kept_run().leave()
+    (found,) = cut_off()
+    newest = states(found.folder)[0]
+    newest.write_bytes(newest.read_bytes().replace(b'\\"iteration\\"', b'\\"iteratiom\\"', 1))
+    (found,) = cut_off()
+    assert found.iteration == 3
+    assert Claim(found).load().state.iteration == 3
+
+
+def test_a_run_that_no_version_reads_is_deleted_only_when_it_is_old(monkeypatch):
+    kept_run().leave()
+    (found,) = cut_off()
+    for path in states(found.folder):
+        path.write_bytes(b"of another version")
+    assert cut_off() == []
+    old = found.folder.with_name("20200101-000000-abcdef")
+    lately = found.folder.with_name(stamp(datetime.now() - timedelta(hours=2)) + "-abcdef")
+    found.folder.rename(lately)
+    clean()
+    assert lately.is_dir()
+    lately.rename(old)
+    clean()
+    assert not old.exists()
+
+
+def test_the_clock_does_not_say_which_state_is_newer():
+    kept_run().leave()
+    (found,) = cut_off()
+    newest, before = states(found.folder)
+    os.utime(newest, (1, 1))
+    assert states(found.folder) == [newest, before]
+    assert cut_off()[0].iteration == 6

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from napari_dipr.cli.data import console, opened, places, tell_json
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
-from napari_dipr.errors import RecipeError
+from napari_dipr.errors import RecipeError, SolverError
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
@@ -101,7 +101,11 @@ def ensemble(
                 say=_remark,
             )
         except KeyboardInterrupt:
-            _remark("cut off; the same call with --resume goes on after the starts that are done")
+            if kept.starts:
+                _remark(f"cut off; the same call with --resume goes on after the {kept.starts} starts that are done")
+            raise
+        except SolverError:  # going on would end in the same
+            kept.end()
             raise
     record = found.record()
     crystal = crystal_of(measurement, record.object, record.support)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.markup import escape
 
+from napari_dipr import __version__
 from napari_dipr.cli.data import console
-from napari_dipr.cli.resume import KIND, WORDS
+from napari_dipr.cli.resume import KIND, NAME, WORDS
 from napari_dipr.errors import FileError
 from napari_dipr.io.checkpoint import Claim
 from napari_dipr.io.cutoff import INTERVAL, CutOff, cut_off
@@ -32,7 +33,12 @@ class KeptRun:
         self._earlier = [run for run in cut_off() if all(run.settings.get(w) == settings[w] for w in words)]
         self._claim: Claim | None = None
         if self._earlier and resume:
-            run = self._earlier.pop(0)
+            chosen = [run for run in self._earlier if NAME.get() in (None, run.name)]
+            if not chosen:
+                raise FileError(f"The run {NAME.get()} is in the hands of another program, or gone.")
+            run = chosen[0]
+            # What had come further stays: nobody asked for it to go.
+            self._earlier = [other for other in self._earlier if other.iteration <= run.iteration and other is not run]
             self._claim = Claim(run)
             console.print(f"going on with {escape(str(run))}")
             self._warn(run, settings)
@@ -44,12 +50,19 @@ class KeptRun:
         self.keeping = Keeping(settings, every or math.inf, self._claim) if every or self._claim else None
 
     def _warn(self, run: CutOff, settings: dict[str, Any]) -> None:
+        if run.version != __version__:
+            console.print(f"  then by version {run.version}, now by {__version__}: it may go on otherwise")
         if (before := run.settings.get("threads")) != settings["threads"]:
             console.print(f"  then on {before} threads, now on {settings['threads']}: sums may round otherwise")
 
     def measurement(self) -> "Measurement | None":
         """Return the measurement of the run that is gone on with, as it was read then."""
         return None if self._claim is None else self._claim.measurement()
+
+    @property
+    def starts(self) -> int:
+        """How many starts of an ensemble are kept."""
+        return 0 if self.keeping is None else self.keeping.starts
 
     def end(self) -> None:
         """Delete what was kept of this call: its result is written."""

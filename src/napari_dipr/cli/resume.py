@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The words of the call that is being carried out.
 WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
+# The run that was named to go on with; None: the call's newest.
+NAME: ContextVar[str | None] = ContextVar("name", default=None)
 # In the settings of a run that was started here.
 KIND = "reconstruct"
 
@@ -62,7 +64,11 @@ def resume(
         raise DiprError(f"{run.name} was started in {folder}, which is not there any more.")
     os.chdir(folder)
     root = context.find_root().command
-    code = root.main([*run.settings["words"], "--resume"], standalone_mode=False)
+    token = NAME.set(run.name)
+    try:
+        code = root.main([*run.settings["words"], "--resume"], standalone_mode=False)
+    finally:
+        NAME.reset(token)
     if code:
         raise typer.Exit(code)
 

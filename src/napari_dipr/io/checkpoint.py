@@ -1,7 +1,7 @@
 """Checkpoints: what a run needs to go on after the program or the machine went down."""
 
 import json
-import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -238,9 +238,7 @@ class Checkpoints:
                 "position": position,
                 "more": more,
             }
-            path, now = folder / STATES[self._slot], time.time_ns()
-            write_sealed(path, values, MOST_BYTES / 3)
-            os.utime(path, ns=(now, now))  # which is the newer must show, and the system's clock may be a coarse one
+            write_sealed(folder / STATES[self._slot], values, MOST_BYTES / 3)
             self._slot = 1 - self._slot
             self._trouble = None
         except (OSError, MemoryError, TypeError) as error:
@@ -271,12 +269,13 @@ def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any
     folder.mkdir()
     lock = hold(folder, 5)  # whoever lists the folders holds each for a moment
     if lock is None:
+        shutil.rmtree(folder, ignore_errors=True)
         raise OSError(f"{folder} cannot be locked")
     about = json.dumps(about_measurement(measurement), allow_nan=False)
     arrays = {"intensities": measurement.intensities, "measured": measurement.measured}
     try:
-        write_sealed(folder / MEASUREMENT, {**arrays, "about": about})
-        more = {"version": __version__, "measurement": measurement.name, "pid": os.getpid(), **told}
+        write_sealed(folder / MEASUREMENT, {**arrays, "about": about}, MOST_BYTES / 3)
+        more = {"version": __version__, "measurement": measurement.name, **told}
         write_json(folder / RUN, {**more, "settings": as_json(settings)})
     except BaseException:
         delete(folder, lock)

@@ -56,6 +56,10 @@ class CutOff:
         How far it had come, of how many; of an ensemble, starts.
     written
         When its state was written, seconds since 1970.
+    version
+        Of the program that ran it.
+    unit
+        Of the iterations.
     """
 
     folder: Path
@@ -64,6 +68,7 @@ class CutOff:
     iteration: int
     total: int
     written: float
+    version: str
     unit: str = "iteration"
 
     @property
@@ -99,12 +104,16 @@ def clean() -> None:
     size, oldest = 0, time.time() - MOST_DAYS * 86400
     # A folder is a moment old before its owner holds it; it is called by the time.
     lately = stamp(datetime.now() - timedelta(hours=1))
-    stray = [folder for folder in _folders() if folder not in known and folder.name < lately]
+    stray = [f for f in _folders() if f not in known and f.name < lately and not (states(f) or list(f.glob(STARTS)))]
     for number, run in enumerate(runs):
         with suppress(OSError):  # another program may have taken it up
             size += sum(path.stat().st_size for path in run.folder.iterdir())
         if number >= MOST_RUNS or size > MOST_BYTES or run.written < oldest:
             stray.append(run.folder)
+    # What cannot be read, by this version say, may be whole: it goes when it is old.
+    stray += [
+        f for f in _folders() if f not in known and f not in stray and f.name < stamp(datetime.fromtimestamp(oldest))
+    ]
     for folder in stray:
         if (held := hold(folder)) is not None:
             delete(folder, held)
@@ -133,25 +142,46 @@ def _run_in(folder: Path) -> CutOff | None:
                 len(starts),
                 told["starts"],
                 starts[-1].stat().st_mtime,
+                told["version"],
                 "start",
             )
         for path in states(folder):
-            with suppress(SafetensorError), safe_open(path, "np") as file:  # the header alone, and no seal checked
-                at = json.loads(file.metadata()["values"])["dict"]
+            if (at := _header(path)) is not None:
                 return CutOff(
-                    folder, told["settings"], told["measurement"], at["iteration"], at["total"], at["written"]
+                    folder,
+                    told["settings"],
+                    told["measurement"],
+                    at["iteration"],
+                    at["total"],
+                    at["written"],
+                    told["version"],
                 )
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
+def _header(path: Path) -> dict[str, Any] | None:
+    """Return what a state says of itself, no seal checked; None where it is damaged."""
+    with (
+        suppress(SafetensorError, OSError, ValueError, KeyError, TypeError),
+        safe_open(path, "np") as file,
+    ):
+        at = json.loads(file.metadata()["values"])["dict"]
+        return {"iteration": int(at["iteration"]), "total": int(at["total"]), "written": float(at["written"])}
+    return None
+
+
 def states(folder: Path) -> list[Path]:
-    """Return the states in a folder, the newest first."""
-    there = []
-    for name in STATES:
-        with suppress(OSError):
-            there.append(((folder / name).stat().st_mtime_ns, folder / name))
+    """Return the states in a folder, those of the later iterations first, damaged ones last.
+
+    Not the clock says which is newer, for it may be set back; but of two of one iteration.
+    """
+
+    def age(at: dict[str, Any] | None) -> tuple[float, float]:
+        return (-1, 0) if at is None else (at["iteration"], at["written"])
+
+    there = [(age(_header(folder / name)), folder / name) for name in STATES if (folder / name).is_file()]
     return [path for _, path in sorted(there, reverse=True)]
 
 

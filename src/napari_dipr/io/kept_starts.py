@@ -31,6 +31,11 @@ class KeptStarts:
         Told in words where they cannot be kept.
     claim
         The ensemble that is gone on with, if it is one that was cut off.
+
+    Attributes
+    ----------
+    written
+        How many are kept.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class KeptStarts:
         self.measurement, self.settings, self.count, self._tell = measurement, settings, count, tell
         self._folder: Path | None = None if claim is None else claim.folder
         self._lock: Any = None if claim is None else claim.lock
-        self._written, self._failed = 0, False
+        self.written, self._failed = 0, False
 
     def load(self) -> "tuple[Finished, ...]":
         """Return those that were kept, from the first one on, as far as their files are whole."""
@@ -55,7 +60,7 @@ class KeptStarts:
                 found.append(read_sealed(_place(self._folder, len(found)))["start"])
             except FileError:
                 break
-        self._written = len(found)
+        self.written = len(found)
         return tuple(found)
 
     def keep(self, finished: "Sequence[Finished]") -> None:
@@ -63,11 +68,11 @@ class KeptStarts:
         if self._failed:
             return
         try:
-            for number in range(self._written, len(finished)):
+            for number in range(self.written, len(finished)):
                 if self._folder is None:
                     self._folder, self._lock = new_folder(self.measurement, self.settings, starts=self.count)
                 write_sealed(_place(self._folder, number), {"start": finished[number]}, MOST_BYTES / self.count)
-                self._written = number + 1
+                self.written = number + 1
         except (OSError, MemoryError) as error:
             self._failed = True
             self._tell(f"The starts are not kept, and lost if the program ends: {' '.join(str(error).split())}")
