@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from napari_dipr.ensembles.alignment import align
 from napari_dipr.physics.fourier import forward
 from napari_dipr.physics.prtf import TransferFunction, transfer_function
+from napari_dipr.physics.shells import reached
 from napari_dipr.physics.symmetry import twin
 
 GRIDS = ((24, 20), (12, 14, 10))
@@ -164,3 +165,9 @@ def test_of_few_starts_chance_alone_stays_above_the_level():
     assert curve.resolution is None
     assert (curve.beyond_chance < curve.value)[1:].all()
     assert 2.5 < curve.resolution_beyond_chance < 5  # it falls below between the last two
+
+
+def test_where_a_curve_falls_is_said_in_words():
+    assert reached(None, "nm", "1/e") == "above 1/e to the end"
+    assert reached(12.34, "nm", "1/e") == "1/e at 12.3 nm"
+    assert reached(math.inf, "nm", ".5") == "below .5 from the first shell on"

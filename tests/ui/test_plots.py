@@ -49,7 +49,7 @@ def test_what_agrees_is_drawn_with_what_it_is_held_against_and_where_it_ends(qtb
     plot = ResolutionPlot()
     qtbot.addWidget(plot)
     frequency, pixels = np.array([0, 0.1, 0.2]), np.array([1, 8, 16])
-    prtf = TransferFunction(frequency, np.array([1, 0.6, 0.1]), pixels, 0.5)
+    prtf = TransferFunction(frequency, np.array([1, 0.6, 0.1]), pixels, 0.5, 9)
     fsc = ShellCorrelation(frequency, np.array([1, 0.9, 0.8]), pixels, np.array([0.7, 0.6, 0.4]))
     plot.show_curves(prtf, fsc, "nm")
     assert list(plot.curves["PRTF"].getData()[1]) == [1, 0.6, 0.1]

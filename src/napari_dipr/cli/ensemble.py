@@ -207,6 +207,8 @@ def thresholds(
     console.print(
         f"{least.criterion.words} of the best of {starts} starts is least with the threshold {least.threshold:g}"
     )
+    if least.criterion.warning:
+        console.print(f"  [yellow]{least.criterion.warning}[/]")
     if least.threshold in (min(chosen), max(chosen)) and len(chosen) > 1:
         console.print("  that is the last one tried: the least may lie beyond")
     if curves is not None:
@@ -240,6 +242,8 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     console.print(f"ranked by {criterion.words}; from {found.starts}{after}")
     if criterion.warning:
         console.print(f"  [yellow]{criterion.warning}[/]")
+    from napari_dipr.physics.shells import reached
+
     common, unit = found.ensemble.consensus, figures["unit"]
     mean, count = figures["mean"], sum(kept)
     error = "" if mean["free_chi2"] is None else f", free χ² {mean['free_chi2']:.4g}"
@@ -252,21 +256,17 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     else:
         curve = common.prtf
         console.print(
-            f"  PRTF: {curve.mean:.3f} in the mean, {_reached(curve.resolution, unit, '1/e')}; beyond chance "
-            f"({curve.chance:.2f} of {curve.starts} starts) {_reached(curve.resolution_beyond_chance, unit, '1/e')}"
+            f"  PRTF: {curve.mean:.3f} in the mean, {reached(curve.resolution, unit, '1/e')}; beyond chance "
+            f"({curve.chance:.2f} of {curve.starts} starts) {reached(curve.resolution_beyond_chance, unit, '1/e')}"
         )
     if common.fsc is not None:
         console.print(
-            f"  FSC of two halves: {_reached(common.fsc.resolution, unit, '.5')}, "
-            f"{_reached(common.fsc.half_bit_resolution, unit, 'half a bit')}"
+            f"  FSC of two halves: {reached(common.fsc.resolution, unit, '.5')}, "
+            f"{reached(common.fsc.half_bit_resolution, unit, 'half a bit')}"
         )
     console.print(f"[bold]{escape(found.verdict.words)}[/]")
     if found.verdict.cause:
         console.print(f"  likely: {escape(found.verdict.cause)}")
-
-
-def _reached(resolution: float | None, unit: str, level: str) -> str:
-    return f"above {level} to the end" if resolution is None else f"{level} at {resolution:.3g} {unit}"
 
 
 def _figure(value: float | None) -> str:

@@ -8,11 +8,15 @@ from napari_dipr.ensembles.verdict import Verdict
 from napari_dipr.physics.fsc import ShellCorrelation
 from napari_dipr.physics.prtf import TransferFunction
 
+# What JSON knows no number for.
+NOWHERE = "none"
+
 
 def report(ensemble: Ensemble, verdict: Verdict) -> dict[str, Any]:
     """Return all figures of the starts and of what the kept ones have in common, the curves among them.
 
-    Starts are counted from 1, as people do. Resolutions are in the ``unit`` that is told.
+    Starts are counted from 1, as people do. Resolutions are in the ``unit`` that is told: None where a curve never
+    falls to its level, :data:`NOWHERE` where it is below from the first shell on.
     """
     e, common = ensemble, ensemble.consensus
     rank = {place: i + 1 for i, place in enumerate(e.order)}
@@ -34,14 +38,22 @@ def report(ensemble: Ensemble, verdict: Verdict) -> dict[str, Any]:
             "mean": prtf.mean,
             "chance": prtf.chance,
             "beyond_chance": prtf.beyond_chance.tolist(),
-            "resolution_beyond_chance": prtf.resolution_beyond_chance,
+            "resolution_beyond_chance": _plain(prtf.resolution_beyond_chance),
         },
         "fsc": None
         if fsc is None
-        else {**_curve(fsc), "half_bit": fsc.half_bit.tolist(), "half_bit_resolution": fsc.half_bit_resolution},
+        else {**_curve(fsc), "half_bit": fsc.half_bit.tolist(), "half_bit_resolution": _plain(fsc.half_bit_resolution)},
         "verdict": asdict(verdict),
     }
 
 
 def _curve(curve: TransferFunction | ShellCorrelation) -> dict[str, Any]:
-    return {"frequency": curve.frequency.tolist(), "value": curve.value.tolist(), "resolution": curve.resolution}
+    return {
+        "frequency": curve.frequency.tolist(),
+        "value": curve.value.tolist(),
+        "resolution": _plain(curve.resolution),
+    }
+
+
+def _plain(resolution: float | None) -> float | str | None:
+    return NOWHERE if resolution == float("inf") else resolution

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dipr.io.write import replacing
 from napari_dipr.physics.fsc import HALF
 from napari_dipr.physics.prtf import LEVEL
+from napari_dipr.physics.shells import reached
 
 if TYPE_CHECKING:
     from napari_dipr.ensembles.ensemble import Ensemble
@@ -51,14 +52,14 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
         )
         transfer.axhline(LEVEL, color=BOUND, ls="--", lw=1)
         transfer.legend(frameon=False, loc="lower left")
-        transfer.set_title(_reached("PRTF", common.prtf.resolution, unit, "1/e"))
+        transfer.set_title("PRTF: " + reached(common.prtf.resolution, unit, "1/e"))
     shells.set(title="FSC", xlabel=axis, ylabel="of two halves", ylim=(0, 1.05))
     if common.fsc is not None:
         shells.plot(common.fsc.frequency, common.fsc.value, color=CURVE)
         shells.plot(common.fsc.frequency, common.fsc.half_bit, color=BOUND, ls=":", lw=1, label="half bit")
         shells.axhline(HALF, color=BOUND, ls="--", lw=1)
         shells.legend(frameon=False, loc="lower left")
-        shells.set_title(_reached("FSC", common.fsc.resolution, unit, ".5"))
+        shells.set_title("FSC: " + reached(common.fsc.resolution, unit, ".5"))
     shares = common.modes.shares
     modes.bar(range(1, len(shares) + 1), shares, color=CURVE)
     modes.set(title="eigenmodes", xlabel="mode", ylabel="share of the energy", ylim=(0, 1.05))
@@ -93,10 +94,6 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
         place.set(xlabel="threshold", title=words, xscale="log", yscale="log")
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
-
-
-def _reached(name: str, resolution: float | None, unit: str, level: str) -> str:
-    return f"{name}: " + (f"above {level} to the end" if resolution is None else f"{level} at {resolution:.3g} {unit}")
 
 
 def _save(figure: Any, path: Path) -> None:

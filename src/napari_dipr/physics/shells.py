@@ -68,3 +68,12 @@ def first_below(
 def half_period(cutoff: float | None) -> float | None:
     """Return the resolution that belongs to a frequency: None where there is none, infinite at 0."""
     return None if cutoff is None else 1 / (2 * cutoff) if cutoff else float("inf")
+
+
+def reached(resolution: float | None, unit: str, level: str) -> str:
+    """Say in words where a curve falls below a level, by what :func:`half_period` returns."""
+    if resolution is None:
+        return f"above {level} to the end"
+    return (
+        f"{level} at {resolution:.3g} {unit}" if np.isfinite(resolution) else f"below {level} from the first shell on"
+    )
