@@ -183,7 +183,7 @@ def test_a_volume_is_shown_in_its_middle_after_a_preview_too(workflow, idle):
     panel.source.layer.value = session.viewer.add_image(scan, name="scan")
     panel.prepare.geometry.value = AT_34_ID_C
     panel.preview_box.value = True
-    idle(lambda: "preview (log)" in session.viewer.layers)
+    idle(lambda: "preview (log)" in session.viewer.layers and panel.use_button.isEnabled())
     panel.use_button.click()
     idle(lambda: session.measurement is not None)
     idle(lambda: "preview (log)" not in session.viewer.layers)
