@@ -51,6 +51,7 @@ def test_errors_by_threshold(tmp_path):
 @pytest.mark.parametrize(("options", "words"), [
     (("ensemble", "-o", "x.npz", "--perturb", 0.1, "--support", "autocorrelation"), "no network's object to disturb"),
     (("ensemble", "-o", "x.unknown/", "--photons", "inf"), "inf photons per unit"),
+    (("ensemble", "-o", "x.npz", "--curves", "c.xyz"), "c.xyz has no ending that curves are drawn with"),
     (("thresholds", "--thresholds", "0.1;0.2"), "numbers after commas, this is '0.1;0.2'"),
     (("thresholds", "--no-shrink-wrap"), "no threshold to choose"),
 ])  # fmt: skip
@@ -99,3 +100,20 @@ def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch):
             row.pop("seconds")
     assert figures == expected
     assert "No run was cut off" in call("resume", "--list").stderr
+
+
+def test_where_nothing_is_held_back_a_warning_says_so(tmp_path):
+    options = ("sample:fashion-0", "--free", 0, "--support", "autocorrelation", "--recipe", "hio*20; shrinkwrap")
+    for command in (("ensemble", "-o", tmp_path / "m.npz"), ("thresholds", "--thresholds", "0.1,0.2")):
+        result = call(*command, *options, "--starts", 2)
+        assert result.exit_code == 0, result.stderr
+        assert "Hold pixels back to rank by what was not fitted" in result.stderr
+        assert "free" not in result.stderr.split("χ²")[0]
+
+
+def test_the_mean_is_compared_with_the_truth(tmp_path):
+    words = ("-o", tmp_path / "m.npz", "--starts", 2, "--recipe", "hio*20; shrinkwrap", "--json", tmp_path / "f.json")
+    result = call("ensemble", "sample:fashion-0", *words, "--support", "autocorrelation")
+    nmse = json.loads((tmp_path / "f.json").read_text())["nmse"]
+    assert 0 < nmse < 1
+    assert f"nmse of the mean {nmse:.4f}" in result.stderr

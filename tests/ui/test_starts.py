@@ -39,7 +39,7 @@ def ticks(panel):
     return [panel.table.item(row, KEEP).checkState() == Qt.CheckState.Checked for row in range(6)]
 
 
-def test_starts_are_run_ranked_and_averaged_and_their_mean_is_a_run(averaged):
+def test_starts_are_run_ranked_and_averaged_and_their_mean_is_a_run(averaged, tmp_path):
     session, panel = averaged.session, averaged.starts
     outcome = session.starts.outcome
     assert panel.table.rowCount() == 6
@@ -61,6 +61,8 @@ def test_starts_are_run_ranked_and_averaged_and_their_mean_is_a_run(averaged):
     np.testing.assert_allclose(variance.data, outcome.ensemble.consensus.variance.numpy())
     assert (tuple(variance.scale), variance.units) == (tuple(amplitude.scale), amplitude.units)
     np.testing.assert_array_equal(session.support, mean.snapshot.support)
+    mean.write([tmp_path / "mean.npz"])
+    np.testing.assert_allclose(read_record(tmp_path / "mean.npz").fields["variance"], variance.data)
     assert "Agree" in panel.words.text()
     assert "PRTF" in panel.words.text()
     assert set(panel.plot.curves) == {"PRTF", "PRTF's level", "FSC", "FSC's level"}

@@ -15,7 +15,7 @@ from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
-from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
+from napari_dipr.cli.options import Frame, Key, Region, Truth, prepares, solves
 from napari_dipr.cli.resume import WORDS, resume
 from napari_dipr.cli.simulate import simulate
 from napari_dipr.errors import DiprError
@@ -108,10 +108,7 @@ def reconstruct(
     key: Key = None,
     frame: Frame = None,
     region: Region = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
-    ] = None,
+    truth: Truth = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's run, if it was cut off.")] = False,
     keep_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Keep the run's state so often, for --resume; 0: never.")

@@ -7,12 +7,15 @@ import typer
 from rich.markup import escape
 
 from napari_dipr.cli.data import console, opened, places, tell_json
-from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
-from napari_dipr.errors import RecipeError, SolverError
+from napari_dipr.cli.options import Frame, Key, Region, Truth, prepares, solves
+from napari_dipr.errors import FileError, RecipeError, SolverError
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_dipr.ensembles.ensemble import Progress
+    from napari_dipr.ensembles.ranking import Row
     from napari_dipr.gather import Gathered
     from napari_dipr.preparation.steps import Preparation
     from napari_dipr.reconstruct import Request
@@ -22,6 +25,9 @@ Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write 
 Curves = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False, show_default=False)
 ]
+
+DRAWN = (".png", ".pdf", ".svg")
+ERRORS = {"free likelihood": "free_likelihood", "free χ²": "free_chi2", "χ²": "chi2", "R": "r_factor"}
 
 
 @prepares
@@ -54,7 +60,10 @@ def ensemble(
     key: Key = None,
     frame: Frame = None,
     region: Region = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with this call's starts, if it was cut off.")] = False,
+    truth: Truth = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with this call's starts, if they were cut off.")
+    ] = False,
     *,
     request: "Request",
     preparation: "Preparation",
@@ -63,13 +72,13 @@ def ensemble(
 
     Where nothing is said of --free, 5 % of the pixels are held back to rank the starts by. --seed is the first one's.
     """
-    if curves is not None:
-        require("Drawing curves", "matplotlib", "figures")
+    _check_drawable(curves)
     from napari_dipr.cli.kept import kept_run
     from napari_dipr.gather import gather
     from napari_dipr.io.record import check_writable, write_records
     from napari_dipr.io.write import file_name, writable_folder
     from napari_dipr.lattice import crystal_of
+    from napari_dipr.truth import compared, known_object
 
     check_writable(places(output, "measurement"))
     for path in (curves, None if json in (None, "-") else Path(json)):
@@ -78,6 +87,9 @@ def ensemble(
     kept = kept_run(resume)
     there = kept.measurement()
     request, measurement = opened(input, request, preparation, there, key=key, frame=frame, region=region)
+    known, window, remark = known_object(input, truth, measurement)
+    if remark:
+        _remark(remark)
     with _bar() as bar:
         task = bar.add_task("", total=starts * generations)
 
@@ -107,24 +119,28 @@ def ensemble(
         except SolverError:  # going on would end in the same
             kept.end()
             raise
-    record = found.record()
+    nmse = None if known is None else compared(found.ensemble.consensus.mean.numpy(), known, window)
+    record = found.record(nmse=nmse)
     crystal = crystal_of(measurement, record.object, record.support)
     paths = write_records(places(output, file_name(measurement.name)), record, crystal)
     kept.end()
     figures = {
         **found.figures(),
+        "nmse": nmse,
         "voxel_size_nm": measurement.voxel_size,
         "crystal": None if crystal is None else crystal.figures,
         "outputs": {kind: str(path) for kind, path in paths.items()},
     }
+    tell_json(json, figures)
+    _tell(found, figures)
+    if nmse is not None:
+        console.print(f"  nmse of the mean [bold]{nmse:.4f}[/]")
+    if crystal is not None:
+        console.print(f"  {crystal}")
     if curves is not None:
         from napari_dipr.io.curves import draw_ensemble
 
         draw_ensemble(curves, found.ensemble, measurement.name)
-    tell_json(json, figures)
-    _tell(found, figures)
-    if crystal is not None:
-        console.print(f"  {crystal}")
     for path in [*paths.values(), *([curves] if curves is not None else [])]:
         console.print(f"  {escape(str(path))}")
 
@@ -154,8 +170,7 @@ def thresholds(
 
     from rich.table import Table
 
-    if curves is not None:
-        require("Drawing curves", "matplotlib", "figures")
+    _check_drawable(curves)
     from napari_dipr.ensembles.starts import Starts
     from napari_dipr.ensembles.thresholds import threshold_curve
     from napari_dipr.gather import FREE
@@ -184,14 +199,15 @@ def thresholds(
 
         points = with_enough_memory(request.device, on, _remark)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("threshold", "free likelihood", "free χ²", "χ²", "R", "support"):
+    shown = _shown([point.best for point in points])
+    for heading in ("threshold", *shown, "support"):
         table.add_column(heading, justify="right")
     least = min(points, key=lambda point: point.criterion.of(point.best))
     for point in points:
         row = point.best
         table.add_row(
             f"{point.threshold:g}",
-            *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
+            *(f"{getattr(row, name):.4g}" for name in shown.values()),
             str(int(row.support_pixels)),
             style="bold" if point is least else "",
         )
@@ -223,14 +239,15 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("start", "free likelihood", "free χ²", "χ²", "R", "support", "s", ""):
-        table.add_column(heading, justify="right")
     rows, kept = found.ensemble.rows, found.ensemble.kept
+    shown = _shown(rows)
+    for heading in ("start", *shown, "support", "s", ""):
+        table.add_column(heading, justify="right")
     for i in found.ensemble.order:
         row = rows[i]
         table.add_row(
             str(row.ordinal),
-            *map(_figure, (row.free_likelihood, row.free_chi2, row.chi2, row.r_factor)),
+            *(f"{getattr(row, name):.4g}" for name in shown.values()),
             str(int(row.support_pixels)),
             f"{row.seconds:.1f}",
             "kept" if kept[i] else "",
@@ -246,7 +263,8 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
 
     common, unit = found.ensemble.consensus, figures["unit"]
     mean, count = figures["mean"], sum(kept)
-    error = "" if mean["free_chi2"] is None else f", free χ² {mean['free_chi2']:.4g}"
+    free = mean.get("free_chi2")
+    error = "" if free is None else f", free χ² {free:.4g}"
     console.print(
         f"mean of {count}: χ² {mean['chi2']:.4g}{error}, support {mean['support_voxels']} voxels; the starts differ "
         f"from it by {common.spread:.3f} of its energy, the first eigenmode has {common.modes.shares[0]:.3f}"
@@ -255,9 +273,10 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
         console.print("  no PRTF: the starts are not independent")
     else:
         curve = common.prtf
+        beyond = reached(curve.resolution_beyond_chance, unit, "1/e")
         console.print(
-            f"  PRTF: {curve.mean:.3f} in the mean, {reached(curve.resolution, unit, '1/e')}; beyond chance "
-            f"({curve.chance:.2f} of {curve.starts} starts) {reached(curve.resolution_beyond_chance, unit, '1/e')}"
+            f"  PRTF: {curve.mean:.3f} in the mean, {reached(curve.resolution, unit, '1/e')}; of {curve.starts} starts "
+            f"chance alone leaves {curve.chance:.2f}, beyond it the PRTF is {beyond}"
         )
     if common.fsc is not None:
         console.print(
@@ -269,8 +288,17 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
         console.print(f"  likely: {escape(found.verdict.cause)}")
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def _shown(rows: "Sequence[Row]") -> dict[str, str]:
+    """Return the headings of the errors that all rows have, and what they are called there."""
+    return {heading: name for heading, name in ERRORS.items() if all(getattr(row, name) is not None for row in rows)}
+
+
+def _check_drawable(path: Path | None) -> None:
+    if path is None:
+        return
+    require("Drawing curves", "matplotlib", "figures")
+    if path.suffix.lower() not in DRAWN:
+        raise FileError(f"{path.name} has no ending that curves are drawn with. These are: {', '.join(DRAWN)}.")
 
 
 def _remark(words: str) -> None:

@@ -25,6 +25,11 @@ Region = Annotated[
     ),
 ]
 
+Truth = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),
+]
+
 
 def _option(*names: str, panel: str = PREPARATION, **more: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, show_default=more.pop("show_default", False), **more)

@@ -76,6 +76,7 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
         If it cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9, 3.4), dpi=DPI, layout="constrained", facecolor="w")
     free, fitted, size = figure.subplots(1, 3)
@@ -92,6 +93,10 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
             place.plot([point.threshold] * len(values), values, "o", color=DROPPED, ms=3)
         place.plot(thresholds, [getattr(point.best, name) for point in points], "o-", color=CURVE)
         place.set(xlabel="threshold", title=words, xscale="log", yscale="log")
+        place.set_xticks(thresholds, [f"{threshold:g}" for threshold in thresholds], rotation=90)
+        for axis in (place.xaxis, place.yaxis):
+            axis.set_minor_formatter("{x:.2g}" if axis is place.yaxis else NullFormatter())
+        place.yaxis.set_major_formatter("{x:g}")
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 

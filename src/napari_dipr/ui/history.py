@@ -90,7 +90,8 @@ class Result:
             measurement, **self.settings, errors=errors, window=window, convergence=convergence(snapshot.history)
         )
         voxel = measurement.voxel_size
-        record = Record.of(snapshot.object, snapshot.support, told, measurement=measurement, voxel_size_nm=voxel)
+        known: dict[str, Any] = {"measurement": measurement, "voxel_size_nm": voxel, "fields": snapshot.fields}
+        record = Record.of(snapshot.object, snapshot.support, told, **known)
         return write_records(paths, record, crystal_of(measurement, snapshot.object, snapshot.support, frame))
 
 
@@ -208,6 +209,7 @@ class History:
             words = "twin" if what == "twin" else f"shifted by ({', '.join(f'{-o:+d}' for o in offset)})"
             self.session.move_support(moved)
             new = old.with_object(moved(old.object), moved(old.support), ramp=old.ramp)
+            new = replace(new, fields={name: moved(values) for name, values in old.fields.items()})
         settled = [*result.settings.get("settled_by_hand", ()), words]
         settings = {**result.settings, "settled_by_hand": settled, "phase_ramp_removed": new.ramp}
         changed = replace(result, snapshot=new, settings=settings)

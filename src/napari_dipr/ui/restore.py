@@ -123,6 +123,7 @@ def _outcome(record: Record, path: Path) -> tuple[Snapshot, dict[str, Any]]:
         seconds=float(errors.get("seconds") or 0),
         history=tuple(rows),
         taken=0,
+        fields=record.fields,
         ended=str(errors.get("ended") or "restored"),
         ramp=None if (ramp := told.get("phase_ramp_removed")) is None else tuple(ramp),
     )

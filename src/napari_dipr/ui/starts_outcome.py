@@ -232,7 +232,8 @@ def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot
     seconds = sum(row.seconds for row in ensemble.rows)
     ended = f"the mean of {len(rows)} of {len(ensemble.rows)} starts"
     snapshot = _snapshot(x[0], support, None, max(row.iterations for row in rows), seconds, known, ended)
-    return replace(snapshot, nmse=error)
+    variance = ensemble.consensus.variance.float().numpy()
+    return replace(snapshot, nmse=error, fields={"variance": variance})
 
 
 def _snapshot(

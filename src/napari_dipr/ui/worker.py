@@ -81,7 +81,8 @@ class Snapshot:
 
     ``limit`` is the end of the amplitude's contrast; ``psf`` is what partially coherent light makes of a point of the
     pattern, ``[*window]``. ``extras`` are pictures that were asked for, see :mod:`~napari_dipr.ui.pictures`; ``ramp``
-    is what was taken off the phase by hand, radians per pixel. ``ended`` and, where the truth is known, ``nmse`` are
+    is what was taken off the phase by hand, radians per pixel; ``fields`` are what belongs to the object by their names,
+    such as the variance of a mean, and are exported with it. ``ended`` and, where the truth is known, ``nmse`` are
     those of a run that is over.
     """
 
@@ -101,6 +102,7 @@ class Snapshot:
     nmse: float | None = None
     extras: dict[Any, NDArray[Any]] = field(default_factory=dict)
     ramp: tuple[float, ...] | None = None
+    fields: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def with_object(
         self, x: NDArray[np.complex64], support: NDArray[np.bool_], ramp: tuple[float, ...] | None
