@@ -81,9 +81,9 @@ class Snapshot:
 
     ``limit`` is the end of the amplitude's contrast; ``psf`` is what partially coherent light makes of a point of the
     pattern, ``[*window]``. ``extras`` are pictures that were asked for, see :mod:`~napari_dipr.ui.pictures`; ``ramp``
-    is what was taken off the phase by hand, radians per pixel; ``fields`` are what belongs to the object by their names,
-    such as the variance of a mean, and are exported with it. ``ended`` and, where the truth is known, ``nmse`` are
-    those of a run that is over.
+    is what was taken off the phase by hand, radians per pixel; ``fields`` are what belongs to the object by their
+    names, such as the variance of a mean, and are exported with it. ``ended`` and, where the truth is known, ``nmse``
+    are those of a run that is over.
     """
 
     object: NDArray[np.complex64]
