@@ -105,8 +105,12 @@ def test_a_beam_stop_and_its_arm_hide_what_they_cover():
     np.testing.assert_array_equal(stop.measured, np.hypot(rows, columns) >= 10)
     assert (~stop.measured).sum() == pytest.approx(np.pi * 100, rel=0.03)
     assert not stop.intensities[~stop.measured].any()
-    held = simulate(blob((50, 40)), beamstop=10, arm=4)[0]
-    np.testing.assert_array_equal(held.measured, stop.measured & ~((rows < 0) & (abs(columns) < 2)))
+    for arm in (1, 2, 3, 4):
+        held = simulate(blob((50, 40)), beamstop=10, arm=arm)[0]
+        np.testing.assert_array_equal(held.measured[50:], stop.measured[50:])
+        hidden = ~held.measured[:40]
+        np.testing.assert_array_equal(hidden.sum(1), arm)
+        np.testing.assert_array_equal(np.flatnonzero(hidden[0]), 40 + np.arange(arm) - arm // 2)
     ball = simulate(blob((10, 10, 10)), beamstop=6)[0]
     assert (~ball.measured).sum() == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.05)
 

@@ -260,7 +260,8 @@ class Experiment(BaseModel):
             if len(grid) != 2:
                 raise MeasurementError("An arm holds the beam stop of a pattern; a volume has none. Leave it out.")
             rows, columns = np.ogrid[tuple(slice(-(n // 2), n - n // 2) for n in grid)]
-            found[f"arm of the beam stop, {self.arm:g} pixels wide"] = (rows < 0) & (np.abs(columns) < self.arm / 2)
+            across = (columns >= -self.arm / 2) & (columns < self.arm / 2)
+            found[f"arm of the beam stop, {self.arm:g} pixels wide"] = (rows < 0) & across
         if self.gaps is not None:
             found[f"gap, of modules {self.gaps}"] = np.broadcast_to(self.gaps.on(grid), grid)
         if self.dead:
