@@ -9,6 +9,7 @@ Of a volume the last two axes are the detector's rows and columns: gaps and dead
 frames. A beam stop hides a ball of it, as where a volume is put together from an object's turns.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -184,7 +185,8 @@ class Experiment(BaseModel):
         if not array.any():
             raise MeasurementError(f"The object of {array.shape} pixels is zero everywhere. Choose another picture.")
         ratios = _by_axis("oversampling", self.oversampling, array.ndim)
-        grid = tuple(2 * round(n * ratio / 2) for n, ratio in zip(array.shape, ratios, strict=True))
+        # Even, and never sampled less than asked for; a ratio's last digits are no reason for two pixels more.
+        grid = tuple(2 * math.ceil(n * ratio / 2 - 1e-9) for n, ratio in zip(array.shape, ratios, strict=True))
         inside = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))
         sampled = " × ".join(f"{ratio:g}" for ratio in self.oversampling)
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
