@@ -54,6 +54,12 @@ def test_photons_are_counted_and_the_truth_keeps_their_scale():
     assert (other.intensities != counts).any()
 
 
+@pytest.mark.parametrize("value", [2.0**-140, 2.0**126])
+def test_photons_do_not_depend_on_the_objects_unit(value):
+    expected, _ = simulate(np.ones((20, 20)), photons=1e6)
+    np.testing.assert_array_equal(simulate(np.full((20, 20), value), photons=1e6)[0].intensities, expected.intensities)
+
+
 def test_the_largest_number_of_photons_can_be_drawn():
     measurement, _ = simulate(np.ones((20, 20)), photons=1e18)
     assert measurement.intensities.sum() == pytest.approx(1e18, rel=1e-3)
@@ -180,6 +186,9 @@ def test_settings_are_told_in_the_history_and_come_back_from_json():
     [
         (np.zeros((20, 20)), {}, "zero everywhere"),
         (np.full((20, 20), np.nan), {}, "finite"),
+        (np.full((20, 20), 1e39), {"photons": 1e6}, "values do not fit into complex64.*below 3e38.*Scale them"),
+        (np.full((20, 20), 1e-60), {"photons": 1e6}, "not all be below 1e-45"),
+        (np.full((20, 20), 1e30), {}, "intensit"),
         (np.ones(20), {}, r"2-D or 3-D.*\(20,\)"),
         (np.full((20, 20), "a"), {}, "finite numbers"),
         (np.ones((20, 20)), {"oversampling": 1.9}, r"oversampling.*greater than or equal to 2 \(got 1.9\)"),

@@ -192,7 +192,8 @@ class Experiment(BaseModel):
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
         try:
             truth = np.zeros(grid, np.complex64)
-            truth[inside] = array
+            with np.errstate(over="ignore"):
+                truth[inside] = array
             return self.expose(truth, step, name=name, **known)
         except MemoryError as error:
             raise MeasurementError(
@@ -216,8 +217,13 @@ class Experiment(BaseModel):
         Raises
         ------
         MeasurementError
-            If the settings do not fit it, or nothing would be measured.
+            If it is not finite or zero, the settings do not fit it, or nothing would be measured.
         """
+        if not np.isfinite(x).all() or not x.any():
+            raise MeasurementError(
+                "The object's values do not fit into complex64: they must be below 3e38, and not all be below 1e-45. "
+                "Scale them."
+            )
         sigmas = _by_axis("coherence", self.coherence, x.ndim)
         history, scale = [step], 1.0
         intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
