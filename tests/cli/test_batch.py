@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from napari_dipr.batch import run
@@ -105,6 +106,26 @@ def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch, error, cod
     assert [row["name"] for row in table(out)] == ["scan0"]
     assert "1 of them finished before" in batch(scans, "-o", out).stderr
     assert len(table(out)) == 4
+
+
+def test_measurements_are_not_replaced_by_results(tmp_path, scans):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for k in range(2):
+        tifffile.imwrite(raw / f"s{k}.tif", np.load(scans / f"scan{k}.npy").astype(np.float32))
+    before = {path: path.read_bytes() for path in raw.iterdir()}
+    for words in (["batch", raw / "s0.tif", raw / "s1.tif"], ["reconstruct", raw / "s0.tif"]):
+        refused = call(*words, "-o", raw, *QUICK)
+        assert refused.exit_code == 1
+        assert "s0.tif would replace the measurement itself" in " ".join(refused.stderr.split())
+    np.save(scans / "scan3.npy", np.ones_like(np.load(scans / "scan0.npy")))
+    refused = call(
+        "batch", scans / "scan0.npy", "-o", raw, "--json", scans / "scan3.npy", "--mask", scans / "scan3.npy"
+    )
+    assert "scan3.npy would replace" in " ".join(refused.stderr.split())
+    assert {path: path.read_bytes() for path in before} == before
+    batch(raw / "s0.tif", raw / "s1.tif", "-o", raw, "--format", ".npz")
+    assert read_record(raw / "s1.npz").object.any()
 
 
 def test_every_frame_of_a_stack(tmp_path, scans):

@@ -70,6 +70,12 @@ class Job:
         object.__setattr__(self, "folder", self.folder.absolute())
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that its settings name, but for a model's."""
+        support = self.request.support
+        return (*self.preparation.files, *([] if support in (None, AUTOCORRELATION) else [Path(support)]))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What the results depend on but for rounding, as plain JSON: not device, threads, and batches of tensors."""
         request = asdict(self.request)
