@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_dipr.batch.inputs import patterns_of
+from napari_dipr.batch.inputs import BESIDE, patterns_of
 from napari_dipr.errors import FileError
 
 
@@ -47,6 +47,17 @@ def test_names_that_nothing_but_the_ending_tells_apart_differ_all_the_same(files
 def test_no_result_lies_where_another_ones_support_does(files):
     np.save(files / "a" / "scan_support.npy", np.zeros((20, 20)))
     assert names(files / "a") == ["scan", "a-scan_support"]
+
+
+@pytest.mark.parametrize("third", ["a-scan", "A-scan", "a-scan_support", "a-scan_crystal_support"])
+def test_a_name_with_its_folder_is_none_that_another_one_has_already(files, third):
+    (files / "c").mkdir()
+    np.save(files / "c" / f"{third}.npy", np.zeros((20, 20)))
+    paths = [files / "a" / "scan.npy", files / "b" / "scan.npy", files / "c" / f"{third}.npy"]
+    for found in (names(*paths), names(*reversed(paths))[::-1]):
+        beside = [f"{name}{end}".lower() for name in found for end in ("", *BESIDE)]
+        assert len(set(beside)) == len(beside)
+        assert found == names(*paths)
 
 
 def test_each_frame_is_a_pattern_of_its_own(files):

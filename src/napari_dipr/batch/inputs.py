@@ -127,7 +127,7 @@ def _names(found: Sequence[tuple[str, int | None]]) -> dict[tuple[str, int | Non
         taken = Counter(name.lower() for name in names.values())
         open_ = [
             where
-            for where in open_
+            for where in found  # a name that was free may lie beside one that is new
             if taken[(name := names[where].lower())] > 1
             or any(name.endswith(end) and name.removesuffix(end) in taken for end in BESIDE)
         ]
