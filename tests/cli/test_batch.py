@@ -23,7 +23,7 @@ def call(*args):
 
 
 def batch(*args, workers=0, code=0):
-    result = call("batch", *args, *QUICK, "--workers", workers)
+    result = call("batch", *QUICK, *args, "--workers", workers)
     assert result.exit_code == code, result.stderr
     assert "Traceback" not in result.stderr
     return result
@@ -143,9 +143,13 @@ def test_every_frame_of_a_stack(tmp_path, scans):
         (["--frame", 0, "--each-frame"], 2, "give --frame or --each-frame"),
         (["--scheduler", "tcp://127.0.0.1:1"], 2, "workers are the scheduler's"),
         (["--format", ".doc"], 1, "no ending that results are written with"),
-        (["--mask", "missing.npy"], 1, "4 of 4 patterns failed"),
+        (["--mask", "missing.npy"], 1, "missing.npy"),
+        (["--support", "missing.tif"], 1, "missing.tif"),
+        (["--dark", __file__], 1, "test_batch.py"),
     ],
 )
 def test_refusals(tmp_path, scans, options, code, says):
     result = batch(scans, "-o", tmp_path / "out", *options, code=code)
     assert says in " ".join(result.stderr.split())
+    assert "patterns" not in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_dipr.batch.inputs import Pattern
 from napari_dipr.errors import DiprError, FileError
+from napari_dipr.io.arrays import load_array
 from napari_dipr.io.provenance import as_json
 from napari_dipr.io.read import SAMPLE
 from napari_dipr.io.write import write_json
@@ -100,6 +101,17 @@ class Job:
         weights = None if request.model is None else trained(request.model)["sha256"]
         stamps = [None if file is None else _stamp(Path(file)) for file in files]
         return {**self.settings, "files": stamps, "weights": weights}
+
+    def check(self) -> None:
+        """Find out before the first pattern what would be wrong with all of them.
+
+        Raises
+        ------
+        FileError
+            If one of the files that the settings name cannot be read.
+        """
+        for file in self.files:
+            load_array(file, prefer="mask")
 
     def digest(self, pattern: Pattern) -> str:
         """Return what tells whether a result is that of these settings and of the pattern's file as it is now."""

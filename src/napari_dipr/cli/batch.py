@@ -83,6 +83,7 @@ def batch(
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
     job = Job(request, preparation, output, starts, format, key, region, threads, together)
+    job.check()
     check_writable([job.folder / f"pattern{format}"])
     writable_folder(job.folder / ROWS)
     patterns = patterns_of(inputs, frame=frame, each_frame=each_frame, key=key, leave_out=job.folder)
