@@ -1,5 +1,6 @@
 """What a batch does with each of its patterns, and the file that says of a pattern that it is done."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -165,10 +166,17 @@ class Job:
 
 
 def failed(job: Job, pattern: Pattern, error: BaseException, **more: Any) -> Row:
-    """Return the row of a pattern that could not be solved, with the error's words."""
+    """Return the row of a pattern that could not be solved, with the error's words; forget what it was before.
+
+    An earlier result stays where it is, which is told; its row, which would say that it is this pattern's, does not.
+    """
     words = " ".join(str(error).split())
     if not isinstance(error, DiprError):  # its words alone need not say much
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    with contextlib.suppress(DiprError, OSError):  # of another input's result, nothing is forgotten
+        if job.finished(pattern) is None and job.result(pattern).is_file():
+            job.forget(pattern)
+            words += f" The {job.result(pattern).name} that is there is of an earlier run."
     return job.row(pattern, FAILED, error=words, **more)
 
 
