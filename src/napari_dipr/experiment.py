@@ -9,6 +9,7 @@ Of a volume the last two axes are the detector's rows and columns: gaps and dead
 frames. A beam stop hides a ball of it, as where a volume is put together from an object's turns.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -184,13 +185,15 @@ class Experiment(BaseModel):
         if not array.any():
             raise MeasurementError(f"The object of {array.shape} pixels is zero everywhere. Choose another picture.")
         ratios = _by_axis("oversampling", self.oversampling, array.ndim)
-        grid = tuple(2 * round(n * ratio / 2) for n, ratio in zip(array.shape, ratios, strict=True))
+        # Even, and never sampled less than asked for; a ratio's last digits are no reason for two pixels more.
+        grid = tuple(2 * math.ceil(n * ratio / 2 - 1e-9) for n, ratio in zip(array.shape, ratios, strict=True))
         inside = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))
         sampled = " × ".join(f"{ratio:g}" for ratio in self.oversampling)
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
         try:
             truth = np.zeros(grid, np.complex64)
-            truth[inside] = array
+            with np.errstate(over="ignore"):
+                truth[inside] = array
             return self.expose(truth, step, name=name, **known)
         except MemoryError as error:
             raise MeasurementError(
@@ -214,8 +217,13 @@ class Experiment(BaseModel):
         Raises
         ------
         MeasurementError
-            If the settings do not fit it, or nothing would be measured.
+            If it is not finite or zero, the settings do not fit it, or nothing would be measured.
         """
+        if not np.isfinite(x).all() or not x.any():
+            raise MeasurementError(
+                "The object's values do not fit into complex64: they must be below 3e38, and not all be below 1e-45. "
+                "Scale them."
+            )
         sigmas = _by_axis("coherence", self.coherence, x.ndim)
         history, scale = [step], 1.0
         intensities = np.abs(np.fft.fftshift(np.fft.fftn(x.astype(np.complex128)))) ** 2
@@ -260,7 +268,8 @@ class Experiment(BaseModel):
             if len(grid) != 2:
                 raise MeasurementError("An arm holds the beam stop of a pattern; a volume has none. Leave it out.")
             rows, columns = np.ogrid[tuple(slice(-(n // 2), n - n // 2) for n in grid)]
-            found[f"arm of the beam stop, {self.arm:g} pixels wide"] = (rows < 0) & (np.abs(columns) < self.arm / 2)
+            across = (columns >= -self.arm / 2) & (columns < self.arm / 2)
+            found[f"arm of the beam stop, {self.arm:g} pixels wide"] = (rows < 0) & across
         if self.gaps is not None:
             found[f"gap, of modules {self.gaps}"] = np.broadcast_to(self.gaps.on(grid), grid)
         if self.dead:

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 
-from napari_dipr.batch.inputs import patterns_of
+from napari_dipr.batch.inputs import BESIDE, patterns_of
 from napari_dipr.errors import FileError
+from napari_dipr.experiment import simulate
+from napari_dipr.io.record import Record, write_measurement, write_record
 
 
 @pytest.fixture
@@ -49,6 +54,17 @@ def test_no_result_lies_where_another_ones_support_does(files):
     assert names(files / "a") == ["scan", "a-scan_support"]
 
 
+@pytest.mark.parametrize("third", ["a-scan", "A-scan", "a-scan_support", "a-scan_crystal_support"])
+def test_a_name_with_its_folder_is_none_that_another_one_has_already(files, third):
+    (files / "c").mkdir()
+    np.save(files / "c" / f"{third}.npy", np.zeros((20, 20)))
+    paths = [files / "a" / "scan.npy", files / "b" / "scan.npy", files / "c" / f"{third}.npy"]
+    for found in (names(*paths), names(*reversed(paths))[::-1]):
+        beside = [f"{name}{end}".lower() for name in found for end in ("", *BESIDE)]
+        assert len(set(beside)) == len(beside)
+        assert found == names(*paths)
+
+
 def test_each_frame_is_a_pattern_of_its_own(files):
     found = patterns_of([str(files / "b")], each_frame=True)
     assert [(pattern.name, pattern.frame) for pattern in found] == [
@@ -60,8 +76,20 @@ def test_each_frame_is_a_pattern_of_its_own(files):
     assert patterns_of([str(files / "b" / "other.npy")], frame=1)[0].frame == 1
 
 
-def test_results_are_no_inputs(files):
-    assert names(files / "*" / "*.npy", leave_out=files / "b") == ["scan"]
+@pytest.mark.parametrize("ending", [".tif", ".npz"])
+def test_results_are_no_inputs_but_what_lies_beside_them_is(files, monkeypatch, ending):
+    x = np.ones((20, 20), np.complex64)
+    told = {"program": "napari-dipr"}
+    write_record(files / "b" / f"scan{ending}", Record(x, x != 0, told))
+    write_record(files / "b" / f"scan_crystal{ending}", Record(x, x != 0, {**told, "crystal": {}}))
+    tifffile.imwrite(files / "b" / "own_support.tif", np.ones((20, 20), np.float32))
+    write_measurement(files / "b" / "prepared.npz", simulate(np.ones((20, 20)))[0])
+    found = names(files / "b", leave_out=files / "b")
+    assert found == ["other", "own_support", "prepared", "scan"]
+    assert len(names(files / "b" / "*.*", leave_out=files / "a")) > 4
+    monkeypatch.chdir(files)
+    assert names("b", leave_out=Path()) == names("b")
+    assert names("b", leave_out=Path("b")) == names("a/../b", leave_out=Path("b")) == found
 
 
 @pytest.mark.parametrize(

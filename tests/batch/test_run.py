@@ -2,6 +2,7 @@ import logging
 import os
 import signal
 import sys
+import time
 
 import cloudpickle
 import dask
@@ -44,27 +45,18 @@ def assert_equal_results(one, other, patterns):
         np.testing.assert_array_equal(a.support, b.support)
 
 
-def test_two_workers_give_what_this_process_gives(make_job, scans, scheduler):
+def test_two_workers_give_what_this_process_gives_though_one_is_killed(make_job, scans):
     patterns = scans(6)
-    serial, spread = make_job("serial"), make_job("spread")
-    rows_of(carry_out(serial, chunks_of(patterns, 2), workers=0))
-    rows = rows_of(carry_out(spread, chunks_of(patterns, 2), scheduler=scheduler))
-    assert [row["state"] for row in rows] == ["done"] * 6
-    assert os.getpid() not in {row["process"] for row in rows}
-    assert_equal_results(serial, spread, patterns)
-
-
-@kills
-def test_a_worker_that_is_killed_in_the_middle_loses_nothing(make_job, scans):
-    patterns = scans(8)
     serial, spread = make_job("serial"), make_job("spread")
     rows_of(carry_out(serial, chunks_of(patterns, 1), workers=0))
     coming = carry_out(spread, chunks_of(patterns, 1), workers=2)
     first = next(coming)
-    os.kill(first[0]["process"], signal.SIGKILL)
+    if hasattr(signal, "SIGKILL"):
+        os.kill(first[0]["process"], signal.SIGKILL)
     rows = rows_of([first, *coming])
-    assert [row["number"] for row in rows] == list(range(8))
+    assert [row["number"] for row in rows] == list(range(6))
     assert {row["state"] for row in rows} == {"done"}
+    assert os.getpid() not in {row["process"] for row in rows}
     assert_equal_results(serial, spread, patterns)
 
 
@@ -86,12 +78,15 @@ def test_a_pattern_that_kills_its_worker_fails_and_no_other(make_job, scans, sch
 
 
 def test_what_is_left_is_given_up_when_nobody_waits_any_more(make_job, scans, scheduler):
-    job, patterns = make_job(), scans(6)
+    job, patterns = make_job(), scans(16)
     coming = carry_out(job, chunks_of(patterns, 1), scheduler=scheduler)
     next(coming)
     coming.close()
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        while any(client.processing().values()):
+            time.sleep(0.05)
     done = [pattern for pattern in patterns if job.finished(pattern)]
-    assert done
+    assert 1 <= len(done) < len(patterns)
     rows = rows_of(carry_out(job, chunks_of(patterns, 1), scheduler=scheduler))
     assert {row["state"] for row in rows} == {"done"}
 

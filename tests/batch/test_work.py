@@ -7,6 +7,7 @@ import pytest
 
 from napari_dipr.batch import work
 from napari_dipr.batch.inputs import patterns_of
+from napari_dipr.batch.job import failed
 from napari_dipr.batch.work import solve_patterns
 from napari_dipr.errors import FileError
 from napari_dipr.io.read import read
@@ -84,6 +85,32 @@ def test_one_that_cannot_be_read_has_a_row_that_says_why(make_job, scans):
     assert rows[1]["error"].startswith("scan1.npy cannot be read")
     assert not job.row_file(patterns[1]).exists()
     assert not job.result(patterns[1]).exists()
+
+
+def test_an_earlier_result_is_told_as_such_and_its_row_goes(make_job, scans):
+    patterns = scans(2)
+    job = make_job()
+    solve_patterns(job, patterns)
+    result, good = job.result(patterns[0]).read_bytes(), np.load(patterns[0].input)
+    np.save(patterns[0].input, np.full_like(good, np.nan))
+    rows = solve_patterns(job, patterns)
+    assert [row["state"] for row in rows] == ["failed", "done"]
+    assert rows[0]["error"].endswith(" The scan0.tif that is there is of an earlier run.")
+    assert not job.row_file(patterns[0]).exists()
+    assert job.result(patterns[0]).read_bytes() == result
+    assert job.row_file(patterns[1]).exists()
+    np.save(patterns[0].input, good)
+    assert solve_patterns(job, patterns)[0]["state"] == "done"
+
+
+def test_a_failure_takes_no_row_that_is_anothers_or_good(make_job, scans):
+    (pattern,) = scans(1)
+    job = make_job()
+    solve_patterns(job, [pattern])
+    other = pattern._replace(input="other.npy")
+    assert failed(job, other, FileError("No."))["error"] == "No."
+    assert failed(job, pattern, ValueError())["error"] == "ValueError"
+    assert job.finished(pattern) is not None
 
 
 def test_what_is_finished_is_not_solved_again_unless_anything_changed(make_job, scans, monkeypatch):

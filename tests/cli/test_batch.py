@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from napari_dipr.batch import run
@@ -22,7 +23,7 @@ def call(*args):
 
 
 def batch(*args, workers=0, code=0):
-    result = call("batch", *args, *QUICK, "--workers", workers)
+    result = call("batch", *QUICK, *args, "--workers", workers)
     assert result.exit_code == code, result.stderr
     assert "Traceback" not in result.stderr
     return result
@@ -107,6 +108,26 @@ def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch, error, cod
     assert len(table(out)) == 4
 
 
+def test_measurements_are_not_replaced_by_results(tmp_path, scans):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for k in range(2):
+        tifffile.imwrite(raw / f"s{k}.tif", np.load(scans / f"scan{k}.npy").astype(np.float32))
+    before = {path: path.read_bytes() for path in raw.iterdir()}
+    for words in (["batch", raw / "s0.tif", raw / "s1.tif"], ["reconstruct", raw / "s0.tif"]):
+        refused = call(*words, "-o", raw, *QUICK)
+        assert refused.exit_code == 1
+        assert "s0.tif would replace the measurement itself" in " ".join(refused.stderr.split())
+    np.save(scans / "scan3.npy", np.ones_like(np.load(scans / "scan0.npy")))
+    refused = call(
+        "batch", scans / "scan0.npy", "-o", raw, "--json", scans / "scan3.npy", "--mask", scans / "scan3.npy"
+    )
+    assert "scan3.npy would replace" in " ".join(refused.stderr.split())
+    assert {path: path.read_bytes() for path in before} == before
+    batch(raw / "s0.tif", raw / "s1.tif", "-o", raw, "--format", ".npz")
+    assert read_record(raw / "s1.npz").object.any()
+
+
 def test_every_frame_of_a_stack(tmp_path, scans):
     np.save(tmp_path / "stack.npy", np.stack([np.load(scans / f"scan{k}.npy") for k in range(3)]))
     batch(tmp_path / "stack.npy", "--each-frame", "--format", ".npz", "-o", tmp_path / "out")
@@ -122,9 +143,13 @@ def test_every_frame_of_a_stack(tmp_path, scans):
         (["--frame", 0, "--each-frame"], 2, "give --frame or --each-frame"),
         (["--scheduler", "tcp://127.0.0.1:1"], 2, "workers are the scheduler's"),
         (["--format", ".doc"], 1, "no ending that results are written with"),
-        (["--mask", "missing.npy"], 1, "4 of 4 patterns failed"),
+        (["--mask", "missing.npy"], 1, "missing.npy"),
+        (["--support", "missing.tif"], 1, "missing.tif"),
+        (["--dark", __file__], 1, "test_batch.py"),
     ],
 )
 def test_refusals(tmp_path, scans, options, code, says):
     result = batch(scans, "-o", tmp_path / "out", *options, code=code)
     assert says in " ".join(result.stderr.split())
+    assert "patterns" not in result.stderr
+    assert not (tmp_path / "out").exists()

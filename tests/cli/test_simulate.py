@@ -116,6 +116,30 @@ def test_what_cannot_be_simulated_is_refused_and_nothing_is_written(tmp_path, ar
     assert not (tmp_path / "m.cxi").exists()
 
 
+def test_neither_object_nor_pattern_is_replaced(tmp_path):
+    np.savez(tmp_path / "object.npz", np.ones((20, 20)))
+    before = (tmp_path / "object.npz").read_bytes()
+    both = tmp_path / "both.npz"
+    assert "would be written twice" in call("simulate", "sample:fashion-0", "-o", both, "--truth", both, code=1).stderr
+    assert not both.exists()
+    for words in (
+        ("simulate", tmp_path / "object.npz", "-o", tmp_path / "object.npz"),
+        (
+            "simulate",
+            "sample:fashion-0",
+            "-o",
+            both,
+            "--phase",
+            tmp_path / "object.npz",
+            "--json",
+            tmp_path / "object.npz",
+        ),
+        ("prepare", tmp_path / "object.npz", "-o", tmp_path / "object.npz"),
+    ):
+        assert "object.npz would replace the measurement itself" in " ".join(call(*words, code=1).stderr.split())
+    assert (tmp_path / "object.npz").read_bytes() == before
+
+
 def test_a_span_without_a_phase_and_another_ending_are_refused(tmp_path):
     np.save(tmp_path / "object.npy", np.ones((20, 20)))
     assert "give --phase" in call(

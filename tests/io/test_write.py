@@ -16,7 +16,7 @@ from napari_dipr.errors import FileError
 from napari_dipr.io.provenance import as_json, provenance
 from napari_dipr.io.read import read
 from napari_dipr.io.record import FORMATS, READABLE, Record, check_writable, read_record, write_record, write_records
-from napari_dipr.io.write import file_name, replacing, write_json
+from napari_dipr.io.write import check_apart, file_name, replacing, write_json
 from napari_dipr.solvers.problem import Problem, random_start
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import solve
@@ -161,6 +161,25 @@ def test_what_is_in_the_way_is_told_and_kept(tmp_path):
         check_writable([tmp_path / "a.tif"])
     assert (tmp_path / "file").read_text() == "mine"
     assert {path.name for path in tmp_path.iterdir()} == {"file", "a_support.tif"}
+
+
+def test_what_is_read_is_not_replaced(tmp_path):
+    raw, other = tmp_path / "raw", tmp_path / "other"
+    raw.mkdir()
+    other.symlink_to(raw)
+    for name in ("a.tif", "b_support.tif", "c_crystal.npz"):
+        (raw / name).write_text(name)
+    (raw / "link.tif").symlink_to(raw / "a.tif")
+    for place in (raw / "a.tif", other / "a.tif", raw / ".." / "raw" / "a.tif", raw / "b.tif", raw / "c.npz"):
+        for reads in (list(raw.iterdir()), [None, "sample:fashion-0", "autocorrelation", str(raw)]):
+            with pytest.raises(FileError, match=r"would replace the measurement itself.*choose another folder or name"):
+                check_writable([place], reads)
+    with pytest.raises(FileError, match=r"raw.a\.tif would replace"):
+        check_writable([raw / "a.tif"], [raw / "link.tif"])
+    check_writable([raw / "a.npz", raw / "link.tif", tmp_path / "a.ome.tif"], [raw / "a.tif", raw / "missing.tif"])
+    with pytest.raises(FileError, match="would be written twice"):
+        check_apart([raw / "new.npz", raw / ".." / "raw" / "new.npz"])
+    assert (raw / "a.tif").read_text() == "a.tif"
 
 
 def test_one_file_for_each_ending(tmp_path):

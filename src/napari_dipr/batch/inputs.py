@@ -11,6 +11,7 @@ from typing import NamedTuple
 from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import READERS, opened
 from napari_dipr.io.read import SAMPLE
+from napari_dipr.io.record import told_by
 from napari_dipr.io.write import file_name
 
 # Endings of files that are written beside a result.
@@ -60,7 +61,7 @@ def patterns_of(
     key
         The array's name in the files.
     leave_out
-        A folder whose files are not meant.
+        A folder whose results are not meant, nor what is beside them.
 
     Raises
     ------
@@ -97,10 +98,17 @@ def _meant(text: str, leave_out: Path | None) -> Iterator[str]:
     files = [file.absolute() for file in among if file.suffix.lower() in READERS and not file.name.startswith(".")]
     files = [file for file in files if file.is_file()]
     if leave_out is not None:
-        files = [file for file in files if not file.is_relative_to(leave_out.absolute())]
+        there = {folder for folder in {file.parent for file in files} if folder.resolve() == leave_out.resolve()}
+        files = [file for file in files if file.parent not in there or not _is_result(file)]
     if not files:
         raise FileError(f"{what}. These endings are: {', '.join(sorted(READERS))}.")
     yield from map(str, files)
+
+
+def _is_result(file: Path) -> bool:
+    """Say whether a file is a result or a crystal of this program, or the support of one."""
+    main = file.with_name(file.stem.removesuffix("_support") + file.suffix)
+    return told_by(main).get("program") == "napari-dipr"
 
 
 def _frames(input: str, key: str | None) -> Sequence[int | None]:
@@ -127,7 +135,7 @@ def _names(found: Sequence[tuple[str, int | None]]) -> dict[tuple[str, int | Non
         taken = Counter(name.lower() for name in names.values())
         open_ = [
             where
-            for where in open_
+            for where in found  # a name that was free may lie beside one that is new
             if taken[(name := names[where].lower())] > 1
             or any(name.endswith(end) and name.removesuffix(end) in taken for end in BESIDE)
         ]

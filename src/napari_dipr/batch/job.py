@@ -1,5 +1,6 @@
 """What a batch does with each of its patterns, and the file that says of a pattern that it is done."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 from napari_dipr.batch.inputs import Pattern
 from napari_dipr.errors import DiprError, FileError
+from napari_dipr.io.arrays import load_array
 from napari_dipr.io.provenance import as_json
 from napari_dipr.io.read import SAMPLE
 from napari_dipr.io.write import write_json
@@ -70,6 +72,12 @@ class Job:
         object.__setattr__(self, "folder", self.folder.absolute())
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that its settings name, but for a model's."""
+        support = self.request.support
+        return (*self.preparation.files, *([] if support in (None, AUTOCORRELATION) else [Path(support)]))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What the results depend on but for rounding, as plain JSON: not device, threads, and batches of tensors."""
         request = asdict(self.request)
@@ -94,6 +102,17 @@ class Job:
         weights = None if request.model is None else trained(request.model)["sha256"]
         stamps = [None if file is None else _stamp(Path(file)) for file in files]
         return {**self.settings, "files": stamps, "weights": weights}
+
+    def check(self) -> None:
+        """Find out before the first pattern what would be wrong with all of them.
+
+        Raises
+        ------
+        FileError
+            If one of the files that the settings name cannot be read.
+        """
+        for file in self.files:
+            load_array(file, prefer="mask")
 
     def digest(self, pattern: Pattern) -> str:
         """Return what tells whether a result is that of these settings and of the pattern's file as it is now."""
@@ -147,10 +166,17 @@ class Job:
 
 
 def failed(job: Job, pattern: Pattern, error: BaseException, **more: Any) -> Row:
-    """Return the row of a pattern that could not be solved, with the error's words."""
+    """Return the row of a pattern that could not be solved, with the error's words; forget what it was before.
+
+    An earlier result stays where it is, which is told; its row, which would say that it is this pattern's, does not.
+    """
     words = " ".join(str(error).split())
     if not isinstance(error, DiprError):  # its words alone need not say much
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    with contextlib.suppress(DiprError, OSError):  # of another input's result, nothing is forgotten
+        if job.finished(pattern) is None and job.result(pattern).is_file():
+            job.forget(pattern)
+            words += f" The {job.result(pattern).name} that is there is of an earlier run."
     return job.row(pattern, FAILED, error=words, **more)
 
 

@@ -122,7 +122,7 @@ def reconstruct(
     Without --model and --support, the likeliest of the models that fit the measurement proposes; where none does, the
     support comes from the autocorrelation.
     """
-    from napari_dipr.io.write import file_name, writable_folder
+    from napari_dipr.io.write import check_apart, file_name, writable_folder
 
     # Whatever can be found wrong is found before the run, not after it.
     if json not in (None, "-"):
@@ -140,12 +140,17 @@ def reconstruct(
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         console.print(f"  {remark}")
+    written = places(output, file_name(measurement.name))
+    reads = [input, truth, request.support, *preparation.files]
+    check_writable(written, reads)
+    if json not in (None, "-"):
+        check_apart([json], reads)
 
     carried = request.carry_out(measurement, console, kept.keeping)
     result, asked = carried
     nmse = None if known is None else compared(result.object[0].cpu().numpy(), known, window)
     record, found, figures = outcome(request, measurement, carried, nmse)
-    paths = write_records(places(output, file_name(measurement.name)), record, found)
+    paths = write_records(written, record, found)
     kept.end()
     figures["outputs"] = {kind: str(path) for kind, path in paths.items()}
     tell_json(json, figures)

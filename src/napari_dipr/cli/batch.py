@@ -77,15 +77,19 @@ def batch(
     from napari_dipr.batch.job import DONE, FAILED, ROWS, Job
     from napari_dipr.batch.run import carry_out, chunk_size, chunks_of
     from napari_dipr.batch.summary import about, write_summary
-    from napari_dipr.io.record import check_writable
-    from napari_dipr.io.write import writable_folder
+    from napari_dipr.io.record import check_writable, crystal_paths, files_of
+    from napari_dipr.io.write import check_apart, writable_folder
 
     if json not in (None, "-"):
         writable_folder(Path(json).parent)
     job = Job(request, preparation, output, starts, format, key, region, threads, together)
+    job.check()
     check_writable([job.folder / f"pattern{format}"])
     writable_folder(job.folder / ROWS)
     patterns = patterns_of(inputs, frame=frame, each_frame=each_frame, key=key, leave_out=job.folder)
+    results = (path for p in patterns for path in (job.result(p), *crystal_paths([job.result(p)])))
+    written = [file for path in results for file in files_of(path).values()]
+    check_apart([*written, *([] if json in (None, "-") else [json])], [*(p.input for p in patterns), *job.files])
     rows: dict[int, Row] = {}
     if again:
         for p in patterns:

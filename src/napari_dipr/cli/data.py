@@ -116,8 +116,9 @@ def prepare(
     """
     from napari_dipr.io.read import read
     from napari_dipr.io.record import check_measurement_writable, write_measurement
-    from napari_dipr.io.write import writable_folder, write_json
+    from napari_dipr.io.write import check_apart, writable_folder, write_json
 
+    check_apart([path for path in (output, json) if path is not None], [input, *preparation.files])
     if output is not None:
         check_measurement_writable(output)
     if json is not None:

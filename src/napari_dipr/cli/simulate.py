@@ -95,10 +95,11 @@ def simulate(
         Record,
         check_measurement_writable,
         check_writable,
+        files_of,
         write_measurement,
         write_record,
     )
-    from napari_dipr.io.write import writable_folder
+    from napari_dipr.io.write import check_apart, writable_folder
     from napari_dipr.preparation.extent import find_extent
 
     settings = {
@@ -117,10 +118,14 @@ def simulate(
     experiment = Experiment.of(**{name: value for name, value in settings.items() if value is not None})
     known_geometry = None if geometry is None else Geometry.parse(geometry)
     check_measurement_writable(output)
+    written = [output]
     if truth is not None:
         check_writable([truth])
-    if json not in (None, "-"):
+        written += files_of(truth).values()
+    if json is not None and json != "-":
         writable_folder(Path(json).parent)
+        written.append(Path(json))
+    check_apart(written, [image, phase])
     x, name, source = load_object(image, key=key, frame=frame, region=region)
     about = {"object": source, "experiment": experiment.as_json()}
     if phase is not None:

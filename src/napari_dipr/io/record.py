@@ -1,6 +1,6 @@
 """A result with all that belongs to it, and the files that it is written to and read from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from napari_dipr.errors import FileError
 from napari_dipr.extras import require
 from napari_dipr.io import cxi, figure, npz, tiff, vti
 from napari_dipr.io.provenance import about_measurement, as_json
-from napari_dipr.io.write import FORBIDDEN, replacing, writable_folder
+from napari_dipr.io.write import FORBIDDEN, check_apart, replacing, writable_folder
 from napari_dipr.lattice import Lattice
 from napari_dipr.measurement import Measurement
 
@@ -163,18 +163,19 @@ def files_of(path: str | Path) -> dict[str, Path]:
     return files
 
 
-def check_writable(paths: Sequence[str | Path]) -> None:
+def check_writable(paths: Sequence[str | Path], reads: Iterable[str | Path | None] = ()) -> None:
     """Find out before a run whether records, and crystals beside them, can be written there.
 
     Raises
     ------
     FileError
-        If an ending is not known or there twice, or a place cannot be written to.
+        If an ending is not known or there twice, a place cannot be written to, or one of the files that are read would
+        be replaced, see :func:`~napari_dipr.io.write.check_apart`.
     DiprError
         If a package is missing.
     """
-    _places(paths)
-    _places(crystal_paths(paths))
+    groups = [*_places(paths).values(), *_places(crystal_paths(paths)).values()]
+    check_apart([place for group in groups for place in group.values()], reads)
 
 
 def write_record(path: str | Path, record: Record) -> dict[str, Path]:

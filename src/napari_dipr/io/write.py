@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,51 @@ def writable_folder(folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     return folder
+
+
+def check_apart(written: Iterable[str | Path], reads: Iterable[str | Path | None] = ()) -> None:
+    """Find out before the work whether it would replace what it reads, by whatever names.
+
+    Parameters
+    ----------
+    written
+        Files that will be there.
+    reads
+        The measurement, and what is read beside it; of a folder the files in it. What is no file, as None or a
+        sample, cannot be lost.
+
+    Raises
+    ------
+    FileError
+        If a file is both, or is written twice.
+    """
+    kept: set[tuple[int, int] | None] = set()
+    for path in reads:
+        if path is None:
+            continue
+        for file in Path(path).iterdir() if Path(path).is_dir() else [Path(path)]:
+            # What a link leads to is lost by its own name, the link by its.
+            for follow in (True, False):
+                kept.add(_identity(file, follow))
+    kept.discard(None)
+    places: set[str] = set()
+    for place in map(Path, written):
+        if _identity(place, follow=False) in kept:
+            raise FileError(
+                f"{place} would replace the measurement itself, or what is read with it: choose another folder or name."
+            )
+        if (name := os.path.abspath(place)) in places:
+            raise FileError(f"{place} would be written twice: choose another name.")
+        places.add(name)
+
+
+def _identity(file: Path, follow: bool) -> tuple[int, int] | None:
+    """Return what a file is to the system; None where there is none."""
+    try:
+        state = file.stat(follow_symlinks=follow)
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino
 
 
 @contextlib.contextmanager

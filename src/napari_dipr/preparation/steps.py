@@ -85,6 +85,12 @@ class Preparation(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that it names."""
+        paths = (self.dark, self.white, self.bad_map, self.mask)
+        return tuple(path for path in paths if path is not None)
+
+    @property
     def of_the_detector(self) -> tuple[str, ...]:
         """Names of the settings of :func:`corrected` that are other than by default."""
         fields = type(self).model_fields
