@@ -117,3 +117,16 @@ def test_the_mean_is_compared_with_the_truth(tmp_path):
     nmse = json.loads((tmp_path / "f.json").read_text())["nmse"]
     assert 0 < nmse < 1
     assert f"nmse of the mean {nmse:.4f}" in result.stderr
+
+
+def test_nothing_that_is_read_is_replaced(tmp_path):
+    from napari_dipr.io.record import write_measurement
+    from napari_dipr.samples import sample
+
+    write_measurement(tmp_path / "pattern.npz", sample("fashion-0")[0])
+    before = (tmp_path / "pattern.npz").read_bytes()
+    for options in (("-o", tmp_path / "pattern.npz"), ("-o", tmp_path / "m.tif", "--json", tmp_path / "pattern.npz")):
+        result = call("ensemble", tmp_path / "pattern.npz", *options, "--starts", 2)
+        assert result.exit_code == 1
+        assert "would replace the measurement itself" in result.stderr
+    assert (tmp_path / "pattern.npz").read_bytes() == before

@@ -72,21 +72,21 @@ def ensemble(
 
     Where nothing is said of --free, 5 % of the pixels are held back to rank the starts by. --seed is the first one's.
     """
-    _check_drawable(curves)
     from napari_dipr.cli.kept import kept_run
     from napari_dipr.gather import gather
     from napari_dipr.io.record import check_writable, write_records
-    from napari_dipr.io.write import file_name, writable_folder
+    from napari_dipr.io.write import file_name
     from napari_dipr.lattice import crystal_of
     from napari_dipr.truth import compared, known_object
 
-    check_writable(places(output, "measurement"))
-    for path in (curves, None if json in (None, "-") else Path(json)):
-        if path is not None:
-            writable_folder(path.parent)
+    reads = [input, request.support, truth, *preparation.files]
+    check_writable(places(output, "measurement"), reads)
+    _check_outputs(curves, json, reads)
     kept = kept_run(resume)
     there = kept.measurement()
     request, measurement = opened(input, request, preparation, there, key=key, frame=frame, region=region)
+    files = places(output, file_name(measurement.name))
+    check_writable(files, reads)
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         _remark(remark)
@@ -122,7 +122,7 @@ def ensemble(
     nmse = None if known is None else compared(found.ensemble.consensus.mean.numpy(), known, window)
     record = found.record(nmse=nmse)
     crystal = crystal_of(measurement, record.object, record.support)
-    paths = write_records(places(output, file_name(measurement.name)), record, crystal)
+    paths = write_records(files, record, crystal)
     kept.end()
     figures = {
         **found.figures(),
@@ -170,20 +170,16 @@ def thresholds(
 
     from rich.table import Table
 
-    _check_drawable(curves)
     from napari_dipr.ensembles.starts import Starts
     from napari_dipr.ensembles.thresholds import threshold_curve
     from napari_dipr.gather import FREE
-    from napari_dipr.io.write import writable_folder
     from napari_dipr.reconstruct import with_enough_memory
 
     try:
         chosen = [float(value) for value in values.split(",")]
     except ValueError as error:
         raise RecipeError(f"Thresholds are numbers after commas, this is {values!r}.") from error
-    for path in (curves, None if json in (None, "-") else Path(json)):
-        if path is not None:
-            writable_folder(path.parent)
+    _check_outputs(curves, json, [input, request.support, *preparation.files])
     request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
     request = replace(request, free=FREE if request.free is None else request.free)
     with _bar() as bar:
@@ -293,12 +289,18 @@ def _shown(rows: "Sequence[Row]") -> dict[str, str]:
     return {heading: name for heading, name in ERRORS.items() if all(getattr(row, name) is not None for row in rows)}
 
 
-def _check_drawable(path: Path | None) -> None:
-    if path is None:
-        return
-    require("Drawing curves", "matplotlib", "figures")
-    if path.suffix.lower() not in DRAWN:
-        raise FileError(f"{path.name} has no ending that curves are drawn with. These are: {', '.join(DRAWN)}.")
+def _check_outputs(curves: Path | None, json: str | None, reads: "Sequence[str | Path | None]") -> None:
+    """Find out before the starts whether curves and figures can be written where they were asked for."""
+    from napari_dipr.io.write import check_apart, writable_folder
+
+    if curves is not None:
+        require("Drawing curves", "matplotlib", "figures")
+        if curves.suffix.lower() not in DRAWN:
+            raise FileError(f"{curves.name} has no ending that curves are drawn with. These are: {', '.join(DRAWN)}.")
+    asked = [path for path in (curves, None if json in (None, "-") else Path(str(json))) if path is not None]
+    check_apart(asked, reads)
+    for path in asked:
+        writable_folder(path.parent)
 
 
 def _remark(words: str) -> None:
