@@ -8,7 +8,7 @@ import torch
 
 from napari_dipr.errors import FileError
 from napari_dipr.io import cutoff
-from napari_dipr.io.checkpoint import Claim, Kept
+from napari_dipr.io.checkpoint import Kept
 from napari_dipr.io.cutoff import cut_off, runs_folder
 from napari_dipr.io.sealed import read_sealed
 from napari_dipr.samples import sample
@@ -104,12 +104,13 @@ def test_what_was_drawn_while_it_was_held_comes_back_and_the_run_goes_on(
     assert new.history.results[-1].ended.startswith("stopped after")
 
 
-def generator(mailbox):
+def generator(mailbox, text="hio*100000"):
     measurement, truth = sample("fashion-0")
     problem = Problem.of(measurement)
     start = random_start(problem, as_support(np.abs(truth) > 0, problem), 0)
-    recipe = Recipe.parse("hio*100000")
-    keeper = Keeper(measurement, {})
+    recipe = Recipe.parse(text)
+    settings = {"positive": False, "free_share": 0.0, "device": "cpu", "support_from": "a test"}
+    keeper = Keeper(measurement, settings)
     return worker._refine(mailbox, lambda: (problem, recipe, start), measurement, None, keeper)
 
 
@@ -120,17 +121,97 @@ def going(mailbox):
     return steps
 
 
-def test_a_window_that_is_closed_leaves_its_run_and_one_that_is_left_does_not():
+def started(workflow, idle, text="raar(beta=0.8)*1000000; no shrinkwrap"):
+    workflow.refine.algorithm.value = WRITTEN
+    workflow.refine.text.value = text
+    workflow.refine.bar.start.click()
+    idle(lambda: bool(kept()))
+
+
+def test_a_run_that_is_left_is_over(loaded, idle):
+    started(loaded, idle)
+    loaded.session.use(*sample("fashion-1"))
+    idle(lambda: not list(runs_folder().iterdir()))
+
+
+def test_a_window_that_is_closed_leaves_its_run_with_the_last_iterate(loaded, idle, qtbot, monkeypatch):
+    session, seen = loaded.session, []
+    started(loaded, idle)
+    monkeypatch.setattr(Keeper, "look", lambda self, iterate, mailbox: seen.append(iterate.iteration))
+    idle(lambda: len(seen) > 10)
+    with qtbot.waitSignal(session.refinement._worker.finished, timeout=10_000):
+        session.viewer.close()
+    (left,) = cut_off()
+    assert left.iteration == seen[-1]
+
+
+def test_what_was_taken_and_not_done_is_kept_when_the_window_is_closed():
     mailbox = Mailbox()
-    steps = going(mailbox)
-    assert cut_off() == []
+    mailbox.hold(True)
+    steps, edit = generator(mailbox), np.zeros((72, 72), np.int8)
+    next(steps)
+    edit[5, 5] = 1
+    mailbox.post(Wish(edit))
+    mailbox.hold(False)
+    next(steps)  # takes it, and waits to be asked for the next iterate
+    assert mailbox.taken == 1
+    mailbox.post(Wish(beta=0.5))
     steps.close()
-    (run,) = cut_off()
-    Claim(run).discard()
-    steps = going(mailbox)
-    mailbox.abandoned = True
+    first, second = resume.taken_up(cut_off()[0]).wishes
+    assert first.edit[5, 5] == 1
+    assert second.beta == 0.5
+
+
+def test_a_run_that_the_machine_ends_is_left_and_offered_and_one_that_diverges_is_not(loaded, idle, monkeypatch, told):
+    session = loaded.session
+    started(loaded, idle)
+
+    def full(self, x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Problem, "project_magnitude", full)
+        idle(lambda: session.refinement.state == "idle")
+        assert "out of memory" in told.messages()[-1]
+        assert loaded.offer.isVisibleTo(loaded)
+        before = cut_off()[0].iteration
+        loaded.offer.resume_button.click()  # and fails again
+        idle(lambda: len(told.messages()) == 2 and not session.busy)
+        idle(lambda: session.refinement.state == "idle" and loaded.offer.isVisibleTo(loaded))
+        assert [run.iteration for run in cut_off()] == [before]
+    loaded.offer.resume_button.click()
+    idle(lambda: session.refinement.snapshot is not None and session.refinement.snapshot.iteration > before)
+
+    def diverging(self, x):
+        return torch.full_like(x, torch.nan)
+
+    monkeypatch.setattr(Problem, "project_magnitude", diverging)
+    idle(lambda: session.refinement.state == "idle")
+    assert "diverged" in told.messages()[-1]
+    assert list(runs_folder().iterdir()) == []
+    assert not loaded.offer.isVisibleTo(loaded)
+
+
+def test_a_run_that_was_held_at_its_end_comes_back_and_takes_what_was_asked_for(loaded, idle, finished, told):
+    mailbox, edit = Mailbox(), np.zeros((72, 72), np.int8)
+    mailbox.hold(True)
+    steps = generator(mailbox, "hio*30; no shrinkwrap")
+    next(steps)
+    mailbox.step(29)
+    while (last := next(steps)) is None or last.iteration < 30:
+        mailbox.shown(0)
+    edit[5, 5] = 1
+    mailbox.post(Wish(edit))
     steps.close()
-    assert cut_off() == []
+    loaded.offer.look()
+    assert "iteration 30 of 30" in loaded.offer.words.text()
+    loaded.offer.resume_button.click()
+    idle(lambda: bool(loaded.session.history.results))
+    finished(loaded.session)
+    snapshot = loaded.session.refinement.snapshot
+    assert (snapshot.iteration, snapshot.ended) == (30, "all iterations done")
+    assert snapshot.support[5, 5]
+    assert told.messages() == []
     assert list(runs_folder().iterdir()) == []
 
 

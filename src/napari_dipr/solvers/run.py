@@ -138,7 +138,8 @@ def run(
         Where in the recipe ``start`` is, both of one iterate of a run that was cut off: it goes on as if it had never
         been, bit for bit on the same device with as many threads. None: at the recipe's beginning.
     interval
-        Seconds between two yields, at least. The first comes after the first iteration.
+        Seconds between two yields, at least. The first comes after the first iteration, or, where a run that was cut
+        off has none left, at once.
     record_every
         Iterations between two entries of the error history; 0 for none but the last. Each costs one transform.
 
@@ -170,7 +171,7 @@ def run(
     state = start if keeps else replace(start, memory=None)
     if state.psf is not None:
         problem = problem.seen_with(state.psf)
-    at = Position(start.support) if at is None else at
+    goes_on, at = at is not None, Position(start.support) if at is None else at
     history, first = _History(at.history), at.first
     yielded = time.monotonic()
     began = yielded - at.seconds
@@ -179,11 +180,51 @@ def run(
     wanted = done + 1  # the iteration to yield after, whatever the clock says
     searching = sum(stage.iterations for stage in recipe.stages if stage.algorithm.searches) - skipped
 
+    stage = recipe.stages[at.stage]
+    watch: _Watch | None = None
+
     def look() -> tuple[Tensor, Errors]:
         solution = problem.project_object(state.object, state.support)
         errors = problem.errors(solution, stage.algorithm.spectrum(state))
         history.add(state, errors, stage.algorithm.name, edits)
         return solution, errors
+
+    def here() -> Iterate:
+        nonlocal yielded
+        yielded, rows = time.monotonic(), history.read()
+        position = Position(
+            first=first,
+            stage=index,
+            iterations=stage.iterations - left,
+            skipped=skipped,
+            ended=tuple(ended),
+            settled=settled,
+            best=math.inf if watch is None else watch.best,
+            idle=0 if watch is None else watch.idle,
+            beta=beta,
+            edits=edits,
+            history=rows,
+            seconds=yielded - began,
+        )
+        return Iterate(problem, state, done, total, str(stage), rows, position)
+
+    def obey(controls: Controls | None) -> None:
+        nonlocal state, stage, watch, edits, beta, wanted, stopped
+        while controls is not None:
+            if watch is not None and (controls.edit is not None or controls.beta is not None):
+                watch = _Watch(recipe, first)  # what was best before says nothing now
+            if controls.unpin:
+                state = replace(state, pinned=None)
+            if controls.edit is not None:
+                edited = _edited(problem, state, controls.edit, controls.pin)
+                edits += not torch.equal(edited.support, state.support)
+                state = edited
+            if controls.beta is not None:
+                beta = controls.beta
+                stage = _with_beta(stage, beta)
+            wanted = wanted if controls.steps is None else done + controls.steps
+            stopped |= controls.stop
+            controls = controls.then
 
     before = None
     for index, stage in enumerate(recipe.stages[at.stage :], at.stage):
@@ -200,6 +241,8 @@ def run(
             left, settled = left - at.iterations, at.settled
             if watch is not None:
                 watch.best, watch.idle = at.best, at.idle
+        if goes_on and index == len(recipe.stages) - 1 and (settled is not None or not left):
+            obey((yield here()))  # held at its end, with wishes that nobody has taken yet
         while left and settled is None and not stopped:
             state = stage.algorithm.step(problem, state)
             left, done = left - 1, done + 1
@@ -218,39 +261,8 @@ def run(
                 look()
             if watch is not None and watch.is_due(stage.iterations - left):
                 settled = watch.ended(history)
-            now = time.monotonic()
-            if done == wanted or now - yielded >= interval:
-                yielded, rows = now, history.read()
-                position = Position(
-                    first=first,
-                    stage=index,
-                    iterations=stage.iterations - left,
-                    skipped=skipped,
-                    ended=tuple(ended),
-                    settled=settled,
-                    best=math.inf if watch is None else watch.best,
-                    idle=0 if watch is None else watch.idle,
-                    beta=beta,
-                    edits=edits,
-                    history=rows,
-                    seconds=now - began,
-                )
-                controls = yield Iterate(problem, state, done, total, str(stage), rows, position)
-                while controls is not None:
-                    if watch is not None and (controls.edit is not None or controls.beta is not None):
-                        watch = _Watch(recipe, first)  # what was best before says nothing now
-                    if controls.unpin:
-                        state = replace(state, pinned=None)
-                    if controls.edit is not None:
-                        edited = _edited(problem, state, controls.edit, controls.pin)
-                        edits += not torch.equal(edited.support, state.support)
-                        state = edited
-                    if controls.beta is not None:
-                        beta = controls.beta
-                        stage = _with_beta(stage, beta)
-                    wanted = wanted if controls.steps is None else done + controls.steps
-                    stopped |= controls.stop
-                    controls = controls.then
+            if done == wanted or time.monotonic() - yielded >= interval:
+                obey((yield here()))
         if stopped:
             ended.append(f"stopped after {done} of {total} iterations")
             break

@@ -260,17 +260,18 @@ class Refinement:
             return
         self.state = state
         if state == "idle" and self._worker is not None:
-            self._worker = None
-            self._show_whole()
+            closed, self._worker = self._worker.abort_requested, None
+            if not closed:
+                self._show_whole()
             self._keep("ended by an error")
         self.changed.emit()
 
     def _arrived(self, mailbox: Mailbox, snapshot: Snapshot | None) -> None:
         if mailbox is not self._mailbox or snapshot is None or self.session.viewer is None:
             return
-        if self._worker is None or self._worker.abort_requested:  # the window was closed
+        worker, began = self._worker, monotonic()
+        if worker is None or worker.abort_requested:  # the window was closed
             return
-        began = monotonic()
         steps: list[Callable[[], None]] = []
         try:
             self.snapshot, self.settings = snapshot, self._run_settings
@@ -284,15 +285,20 @@ class Refinement:
                 steps = [*self.session.pictures.steps(snapshot, streaming), self.advanced.emit]
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.extras = self.session.pictures.wanted()
-            self._show_on(mailbox, snapshot, steps, began)
+            self._show_on(worker, mailbox, snapshot, steps, began)
 
-    def _show_on(self, mailbox: Mailbox, snapshot: Snapshot, steps: list[Callable[[], None]], began: float) -> None:
-        """Show the rest of an iterate, a picture in each pass of the event loop, unless something else is shown now."""
-        if steps and self.snapshot is snapshot and self.session.viewer is not None:
+    def _show_on(
+        self, worker: Any, mailbox: Mailbox, snapshot: Snapshot, steps: list[Callable[[], None]], began: float
+    ) -> None:
+        """Show the rest of an iterate, a picture in each pass of the event loop.
+
+        Not where something else is shown now, or the window was closed meanwhile.
+        """
+        if steps and self.snapshot is snapshot and self.session.viewer is not None and not worker.abort_requested:
             try:
                 steps.pop(0)()
             finally:
-                QTimer.singleShot(0, lambda: self._show_on(mailbox, snapshot, steps, began))
+                QTimer.singleShot(0, lambda: self._show_on(worker, mailbox, snapshot, steps, began))
         else:
             # The frame is drawn between two more passes.
             QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: mailbox.shown(monotonic() - began)))

@@ -50,6 +50,10 @@ class Keeper:
         if now != self._kept and self._checkpoints.look(iterate, lambda: self._more(mailbox)):
             self._kept = now
 
+    def keep(self, iterate: Any, mailbox: Mailbox) -> None:
+        """Keep where the run is now, and wait for it."""
+        self._checkpoints.keep(iterate, lambda: self._more(mailbox))
+
     def _more(self, mailbox: Mailbox) -> dict[str, Any]:
         return {"wishes": mailbox.pending(), "settings": json.dumps(as_json(dict(self.settings)))}
 
@@ -184,7 +188,7 @@ class Offer(QFrame):
         row.addWidget(self.resume_button)
         row.addWidget(self.discard_button)
         layout.addLayout(row)
-        follow(self, session.refinement.changed, self._enable)
+        follow(self, session.refinement.changed, self._follow_run)
         follow(self, session.busy_changed, self._enable)
         self.look()
 
@@ -196,6 +200,10 @@ class Offer(QFrame):
             more = f" And {len(self.runs) - 1} more." if len(self.runs) > 1 else ""
             self.words.setText(f"A run was left unfinished: {self.runs[0]}.{more}")
         self._enable()
+
+    def _follow_run(self) -> None:
+        # A run that an error of the machine has ended is offered at once.
+        (self.look if self.session.refinement.state == "idle" else self._enable)()
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle" and not self.session.busy

@@ -59,7 +59,10 @@ class Order:
 
 
 class Course:
-    """Where a worker is. It writes, the window looks; only ``stopped``, ``worker`` and the mailbox go the other way.
+    """Where a worker is. It writes, the window looks; only what follows goes the other way.
+
+    ``stopped`` asks for an average of those that are done, ``left`` says that nobody waits for any; ``worker`` and the
+    mailbox are the window's too.
 
     Attributes
     ----------
@@ -75,13 +78,13 @@ class Course:
         self.progress: Progress | None = None
         self.words = "starting"
         self.snapshot: Snapshot | None = None
-        self.stopped = False
+        self.stopped = self.left = False
         self.worker: Any = None
 
     @property
     def is_unwanted(self) -> bool:
-        """Whether the window is being closed."""
-        return self.worker is not None and self.worker.abort_requested
+        """Whether nobody waits for it: it was left, or the window is being closed."""
+        return self.left or (self.worker is not None and self.worker.abort_requested)
 
     def say(self, words: str) -> None:
         """Tell what is done now."""

@@ -145,8 +145,8 @@ class StartsRun:
     def abandon(self) -> None:
         """End the starts that run without waiting for them; those that are done are kept."""
         if (course := self.course) is not None:
-            course.stopped = True
             self._leave(course)
+            course.left = True
 
     def show(self, place: int) -> None:
         """Show a start's object and support; a run can then go on from it, and it can be exported.

@@ -1,7 +1,8 @@
-"""The only thread code: short jobs, and the refinement that streams.
+"""The workers: short jobs, and the refinement that streams.
 
 Workers are made on the main thread by napari's ``create_worker``, which stops them when the window closes. What they
-hand over are copies in numpy, never a live tensor.
+hand over to the window are copies in numpy. The one thread beside them is that which writes a run's state, see
+:class:`~napari_dipr.io.checkpoint.Checkpoints`: it reads live tensors, into which no step writes.
 """
 
 import ctypes
@@ -137,6 +138,7 @@ class Mailbox:
         self._interval, self._showing = interval, showing
         self._lock = threading.Lock()
         self._wishes: list[Wish] = []
+        self._given: list[Wish] = []
         self.posted = self.taken = 0
         self._held, self._steps = False, 0
         self._until: int | None = None
@@ -182,8 +184,13 @@ class Mailbox:
             controls = Controls(steps=left or None)
             for wish in reversed(self._wishes):
                 controls = Controls(**vars(wish), then=controls)
-            self._wishes, self.taken = [], self.posted
+            self._given, self._wishes, self.taken = self._wishes, [], self.posted
             return controls
+
+    def take_back(self) -> None:
+        """Have the wishes that were taken last among those that were not: they came to nobody."""
+        with self._lock:
+            self._wishes, self._given = self._given + self._wishes, []
 
     def shown(self, seconds: float) -> None:
         """Say that the last snapshot is on the screen, and how long that took."""
@@ -199,6 +206,16 @@ class Mailbox:
             return not self.showing and time.monotonic() - self.shown_at >= rest
 
 
+class _Refining(GeneratorWorker):
+    """Closes its generator in its own thread, where it is told to stop: superqt only leaves it, and it stays."""
+
+    def work(self) -> Any:
+        try:
+            return super().work()
+        finally:
+            self._gen.close()
+
+
 def refinement_worker(
     mailbox: Mailbox,
     prepare: Callable[[], tuple[Any, ...]],
@@ -209,11 +226,13 @@ def refinement_worker(
     """Make (not start) the worker of a refinement.
 
     ``prepare`` is called in the worker and returns problem, recipe and start, and of a run that is gone on with its
-    position. ``keeper`` keeps its state on the way. The worker yields a :class:`Snapshot`, or
-    None where none is due, and returns the last one, compared with the truth where there is one. A run that is held
-    shows where it is, and waits.
+    position. ``keeper`` keeps its state on the way, and at the end deletes it; of a run that is cut off by the window's
+    closing, or by an error of the machine, it is left. The worker yields a :class:`Snapshot`, or None where none is
+    due, and returns the last one, compared with the truth where there is one. A run that is held shows where it is,
+    and waits.
     """
-    worker = create_worker(_refine, mailbox, prepare, measurement, truth, keeper, _ignore_errors=True)
+    arguments = mailbox, prepare, measurement, truth, keeper
+    worker = create_worker(_refine, *arguments, _worker_class=_Refining, _ignore_errors=True)
     worker.errored.connect(tell)
     return worker
 
@@ -227,8 +246,8 @@ def _refine(
 ) -> Generator[Snapshot | None, None, Snapshot]:
     # napari's generator workers swallow RuntimeError, which most of torch's errors are: out of memory would leave the
     # window waiting for ever.
-    problem = recipe = start = steps = iterate = None
-    closed = False
+    problem = recipe = start = steps = iterate = controls = None
+    over = False
     try:
         load_torch()
         from napari_dipr.solvers.run import run
@@ -260,9 +279,18 @@ def _refine(
                 iterate = steps.send(controls)
             except StopIteration as end:
                 last = _last(end.value, iterate.total, before, mailbox.taken, truth)
-                return with_extras(last, mailbox, measurement)
+                last = with_extras(last, mailbox, measurement)
+                over = True
+                return last
     except GeneratorExit:
-        closed = not mailbox.abandoned
+        over = mailbox.abandoned  # else the window was closed
+        if keeper is not None and iterate is not None and not over:
+            if controls is not None:
+                mailbox.take_back()
+            keeper.keep(iterate, mailbox)
+        raise
+    except SolverError:  # it diverged
+        over = True
         raise
     except (RuntimeError, MemoryError, StopIteration) as error:
         problem = recipe = start = steps = iterate = None  # what they hold is what the memory is full of
@@ -270,7 +298,7 @@ def _refine(
     finally:
         problem = recipe = start = steps = iterate = None
         if keeper is not None:
-            keeper.close(closed)
+            keeper.close(cut_off=not over)
         trim_memory()
 
 
