@@ -338,6 +338,18 @@ def test_closing_the_window_ends_the_run(loaded, idle, qtbot):
         session.viewer.close()
 
 
+def test_nothing_more_is_shown_of_a_run_once_its_window_is_closing(loaded, finished, qtbot, monkeypatch):
+    session, run, late = loaded.session, loaded.session.refinement, []
+    monkeypatch.setattr(
+        session.pictures, "steps", lambda *of: [lambda: run._worker.quit(), lambda: late.append("a picture")]
+    )
+    loaded.refine.iterations.value = LONG
+    loaded.refine.bar.start.click()
+    finished(session)
+    qtbot.wait(50)
+    assert late == []
+
+
 def test_two_viewers_run_side_by_side(make_napari_viewer, idle):
     sessions = [session_of(make_napari_viewer()) for _ in range(2)]
     assert sessions[0] is not sessions[1]

@@ -45,6 +45,7 @@ class Refinement:
 
     changed = Signal()
     advanced = Signal()
+    failed = Signal()
 
     def __init__(self, session: "Session") -> None:
         self.session = session
@@ -128,6 +129,7 @@ class Refinement:
         # Each signal carries its run's mailbox: those of an abandoned run may still be under way.
         self._worker.yielded.connect(lambda snapshot: self._arrived(mailbox, snapshot))
         self._worker.returned.connect(lambda snapshot: self._arrived(mailbox, snapshot))
+        self._worker.errored.connect(lambda error: self.failed.emit())
         self._worker.finished.connect(lambda: self._set(mailbox, "idle"))
         self._worker.start()
         self._set(mailbox, "running")
@@ -290,10 +292,7 @@ class Refinement:
     def _show_on(
         self, worker: Any, mailbox: Mailbox, snapshot: Snapshot, steps: list[Callable[[], None]], began: float
     ) -> None:
-        """Show the rest of an iterate, a picture in each pass of the event loop.
-
-        Not where something else is shown now, or the window was closed meanwhile.
-        """
+        """Show the rest of an iterate, a picture a pass, unless another is shown now or the window was closed."""
         if steps and self.snapshot is snapshot and self.session.viewer is not None and not worker.abort_requested:
             try:
                 steps.pop(0)()

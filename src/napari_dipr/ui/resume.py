@@ -188,7 +188,8 @@ class Offer(QFrame):
         row.addWidget(self.resume_button)
         row.addWidget(self.discard_button)
         layout.addLayout(row)
-        follow(self, session.refinement.changed, self._follow_run)
+        follow(self, session.refinement.changed, self._enable)
+        follow(self, session.refinement.failed, self.look)
         follow(self, session.busy_changed, self._enable)
         self.look()
 
@@ -200,10 +201,6 @@ class Offer(QFrame):
             more = f" And {len(self.runs) - 1} more." if len(self.runs) > 1 else ""
             self.words.setText(f"A run was left unfinished: {self.runs[0]}.{more}")
         self._enable()
-
-    def _follow_run(self) -> None:
-        # A run that an error of the machine has ended is offered at once.
-        (self.look if self.session.refinement.state == "idle" else self._enable)()
 
     def _enable(self) -> None:
         idle = self.session.refinement.state == "idle" and not self.session.busy
