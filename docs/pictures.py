@@ -38,6 +38,7 @@ def measured_crystal(data: Path, picture: str, frame: int | None, recipe: str) -
     wait_for(lambda: "256 × 256" in panels.measurement.source.found.text(), "the file")
     panels.measurement.prepare.threshold.value, panels.measurement.prepare.crop.value = "3", "128"
     panels.refine.algorithm.value, panels.refine.text.value = WRITTEN, recipe
+    wait_for(panels.measurement.use_button.isEnabled, "the look at the file")
     panels.measurement.use_button.click()
     wait_for(lambda: session.measurement is not None, "the measurement")
     panels.support.autocorrelation_button.click()
