@@ -7,9 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from napari_dipr.benchmarks import models as benchmark
-from napari_dipr.benchmarks.cli import _listed
 from napari_dipr.benchmarks.models import test_batch as batch_for  # pytest would take it for a test
 from napari_dipr.benchmarks.models import true_support
+from napari_dipr.benchmarks.options import listed_names
 from napari_dipr.cli import app
 from napari_dipr.errors import ModelError
 from napari_dipr.networks import zoo
@@ -129,7 +129,7 @@ def test_no_name_at_all_is_refused_and_a_comma_too_many_is_not(names):
     refused = CliRunner().invoke(app, ["benchmark", "models", "--models", names])
     assert refused.exit_code == 1
     assert "names nothing" in refused.output
-    assert _listed("passive, hio,,") == ["passive", "hio"]
+    assert listed_names("passive, hio,,") == ["passive", "hio"]
 
 
 def test_denoisers_are_refused(tmp_path):
