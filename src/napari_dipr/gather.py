@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
 from napari_dipr.ensembles.generations import guided
@@ -22,8 +20,6 @@ from napari_dipr.solvers.problem import Errors
 
 # Of the pixels, held back to rank by where nothing else is asked for.
 FREE = 0.05
-# Of the kept starts, whose supports have a pixel that the mean's has.
-MAJORITY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,43 +46,37 @@ class Gathered:
     measurement: Measurement = field(repr=False)
     generations: int = 1
 
-    @property
-    def support(self) -> NDArray[np.bool_]:
-        """Where most of the kept starts have their support, ``[*grid]``."""
-        members = list(self.ensemble.members)
-        return (self.ensemble.supports[members].double().mean(0) >= MAJORITY).numpy()
-
     def errors(self) -> Errors:
         """Return how well the mean explains the measurement: no better than its starts, for phases cancel in it."""
         problem, mean = self.ensemble.problem, self.ensemble.consensus.mean[None].to(self.ensemble.problem.device)
         return problem.errors((mean.real if problem.real else mean).to(problem.dtype))
 
+    @cached_property
     def figures(self) -> dict[str, Any]:
-        """Return all figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
+        """All figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
         return {
             **report(self.ensemble, self.verdict),
             "begun": str(self.starts),
             "generations": self.generations,
-            "mean": {**figures_of(self.errors()), "support_voxels": int(self.support.sum())},
+            "mean": {**figures_of(self.errors()), "support_voxels": int(self.ensemble.support.sum())},
         }
 
     def record(self, **more: Any) -> Record:
         """Return the mean as a result, its variance as a field; ``more`` is told in the provenance."""
         common, kept = self.ensemble.consensus, len(self.ensemble.members)
         after = f", after {self.generations} guided generations" if self.generations > 1 else ""
-        figures = self.figures()
         told = provenance(
             self.measurement,
             self.asked.recipe,
             start=f"the mean of the best {kept} of {len(self.ensemble.rows)} starts: {self.starts}{after}",
             seed=self.starts.seed,
-            ensemble=figures,
-            **{**self.request.told(self.asked), "errors": figures["mean"]},
+            ensemble=self.figures,
+            **{**self.request.told(self.asked), "errors": self.figures["mean"]},
             **more,
         )
         return Record.of(
             common.mean.numpy(),
-            self.support,
+            self.ensemble.support.numpy(),
             told,
             measurement=self.measurement,
             voxel_size_nm=self.measurement.voxel_size,
@@ -148,16 +138,15 @@ def gather(
         options: Any = {"most": keep, "basis": measurement.voxel_basis, "progress": progress}
         if generations > 1:
             found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
-        elif keeping is None:
-            found = ensemble(asked.problem, asked.recipe, starts, count, **options)
         else:
-            kept = keeping.begin_starts(measurement, count, say)
+            if keeping is not None:
+                kept = keeping.begin_starts(measurement, count, say)
 
-            def keep_and_tell(at: Progress) -> bool | None:
-                kept.keep(at.finished)
-                return None if progress is None else progress(at)
+                def keep_and_tell(at: Progress) -> bool | None:
+                    kept.keep(at.finished)
+                    return None if progress is None else progress(at)
 
-            options |= {"progress": keep_and_tell, "done": kept.load()}
+                options |= {"progress": keep_and_tell, "done": kept.load()}
             found = ensemble(asked.problem, asked.recipe, starts, count, **options)
         return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 

@@ -134,6 +134,9 @@ class Request:
         With ``keeping`` its state is kept on the way, and a run that was cut off is gone on with.
         """
 
+        def say(words: str) -> None:
+            console.print(f"  {escape(words)}")
+
         def on(device: str) -> Carried:
             kept = None if keeping is None else keeping.load(device)
             if kept is None:
@@ -143,11 +146,11 @@ class Request:
                 problem, threshold = self._problem(measurement, device), kept.more["threshold"]
                 asked = Asked(problem, kept.recipe, kept.position.first, None, threshold, self.seed)
                 start, at = kept.state, kept.position
-            checkpoints = None if keeping is None else keeping.begin(measurement, asked.recipe, console)
+            checkpoints = None if keeping is None else keeping.begin(measurement, asked.recipe, say)
             steps = run(asked.problem, asked.recipe, start, at=at)
             return Carried(_watched(steps, asked, console, checkpoints), asked)
 
-        return with_enough_memory(self.device, on, lambda words: console.print(f"  {words}"))
+        return with_enough_memory(self.device, on, say)
 
     def asked(self, measurement: "Measurement", device: str) -> "Asked":
         """Return the problem, how to solve it, and from where."""
@@ -295,7 +298,7 @@ class Keeping:
         """Return the state of the run that is gone on with, tensors on a device; None for a new one."""
         return None if self.claim is None else self.claim.load(device)
 
-    def begin(self, measurement: "Measurement", recipe: Recipe, console: Console) -> Checkpoints:
+    def begin(self, measurement: "Measurement", recipe: Recipe, tell: Callable[[str], None]) -> Checkpoints:
         """Return what keeps a run; where it begins again on another device, the same."""
         if self._checkpoints is None:
             self._checkpoints = Checkpoints(
@@ -303,7 +306,7 @@ class Keeping:
                 recipe,
                 self.settings,
                 interval=self.interval,
-                tell=lambda words: console.print(f"  {escape(words)}"),
+                tell=tell,
                 claim=self.claim,
             )
         return self._checkpoints

@@ -124,7 +124,7 @@ def _gathered(job: Job, one: _Opened) -> Found:
     began = time.perf_counter()
     found = gather(one.request, one.measurement, job.starts, say=one.remarks.append)
     one.costs["solve"] = time.perf_counter() - began
-    record, figures, verdict = found.record(), found.figures(), found.verdict
+    record, figures, verdict = found.record(), found.figures, found.verdict
     mean = figures["mean"]
     prtf, fsc = figures["prtf"], figures["fsc"]
     told = {

@@ -125,7 +125,7 @@ def ensemble(
     paths = write_records(files, record, crystal)
     kept.end()
     figures = {
-        **found.figures(),
+        **found.figures,
         "nmse": nmse,
         "voxel_size_nm": measurement.voxel_size,
         "crystal": None if crystal is None else crystal.figures,

@@ -19,6 +19,9 @@ from napari_dipr.solvers.problem import Problem
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Iterate, Reconstruction, run
 
+# Of the kept starts, whose supports have a pixel that the mean's has.
+MAJORITY = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Finished:
@@ -96,6 +99,16 @@ class Ensemble:
     def members(self) -> tuple[int, ...]:
         """The places of the kept starts, the best first."""
         return tuple(i for i in self.order if self.kept[i])
+
+    @property
+    def support(self) -> Tensor:
+        """Where most of the kept starts have their support, boolean ``[*grid]``."""
+        return self.supports[list(self.members)].double().mean(0) >= MAJORITY
+
+    @property
+    def unit(self) -> str:
+        """Of resolutions."""
+        return "voxels" if self.basis is None else "nm"
 
     @property
     def dependence(self) -> str | None:

@@ -30,7 +30,7 @@ def report(ensemble: Ensemble, verdict: Verdict) -> dict[str, Any]:
         "kept": [e.rows[i].ordinal for i in e.members],
         "spread": common.spread,
         "mode_shares": common.modes.shares.tolist(),
-        "unit": "voxels" if e.basis is None else "nm",
+        "unit": e.unit,
         "prtf": None
         if prtf is None
         else {

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from napari_dipr.ensembles.ensemble import watch
+from napari_dipr.ensembles.ensemble import Progress, drained, watch
 from napari_dipr.ensembles.ranking import Criterion, Row, criterion_of, ranked
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.errors import RecipeError
@@ -86,14 +86,11 @@ def threshold_curve(
         raise RecipeError(f"A threshold is between 0 and 1, these are not: {', '.join(map(str, bad))}.")
     for number, threshold in enumerate(thresholds):
         changed = recipe.model_copy(update={"shrinkwrap": wrap.model_copy(update={"threshold": threshold})})
-        steps = watch(problem, changed, starts, count, interval=1.0)
-        while True:
-            try:
-                at = next(steps)
-            except StopIteration as end:
-                rows = [f.row for f in end.value]
-                break
+
+        def tell(at: Progress, number: int = number) -> None:
             if progress is not None:
                 progress(number, len(at.finished))
+
+        rows = [f.row for f in drained(watch(problem, changed, starts, count, interval=1.0), tell)]
         criterion = criterion_of(rows)
         yield Point(threshold, tuple(rows[i] for i in ranked(rows, criterion)), criterion)

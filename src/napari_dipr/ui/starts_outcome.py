@@ -216,9 +216,7 @@ def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot
 
     from napari_dipr.physics.symmetry import nmse
 
-    members = list(ensemble.members)
-    support = ensemble.supports[members].double().mean(0) >= 0.5
-    problem = ensemble.problem
+    support, problem = ensemble.support, ensemble.problem
     mean, inside = (x[None].to(problem.device) for x in (ensemble.consensus.mean, support))
     x = problem.project_object((mean.real if problem.whole else mean).to(problem.dtype), inside)
     errors = problem.errors(x)
@@ -226,7 +224,7 @@ def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot
     for name in FIGURES:
         value = getattr(errors.free if name.startswith("free_") else errors, name.removeprefix("free_"), None)
         known[name] = None if value is None else float(value[0])
-    rows = [ensemble.rows[i] for i in members]
+    rows = [ensemble.rows[i] for i in ensemble.members]
     x = x.cpu()
     error = None if truth is None else float(nmse(x, torch.from_numpy(truth)[None])[0])
     seconds = sum(row.seconds for row in ensemble.rows)
