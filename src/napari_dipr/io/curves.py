@@ -50,7 +50,7 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
             common.prtf.frequency, common.prtf.beyond_chance, color=CURVE, ls=":", lw=1, label="beyond chance"
         )
         transfer.axhline(LEVEL, color=BOUND, ls="--", lw=1)
-        transfer.legend(frameon=False, loc="lower left")
+        transfer.legend(frameon=False, loc="upper right")
         transfer.set_title("PRTF: " + reached(common.prtf.resolution, ensemble.unit, "1/e"))
     shells.set(title="FSC", xlabel=axis, ylabel="of two halves", ylim=(0, 1.05))
     if common.fsc is not None:
@@ -75,7 +75,7 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
         If it cannot be written.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(9, 3.4), dpi=DPI, layout="constrained", facecolor="w")
     free, fitted, size = figure.subplots(1, 3)
@@ -92,10 +92,11 @@ def draw_thresholds(path: Path, points: "Sequence[Point]", title: str) -> None:
             place.plot([point.threshold] * len(values), values, "o", color=DROPPED, ms=3)
         place.plot(thresholds, [getattr(point.best, name) for point in points], "o-", color=CURVE)
         place.set(xlabel="threshold", title=words, xscale="log", yscale="log")
-        place.set_xticks(thresholds, [f"{threshold:g}" for threshold in thresholds], rotation=90)
         for axis in (place.xaxis, place.yaxis):
-            axis.set_minor_formatter("{x:.2g}" if axis is place.yaxis else NullFormatter())
-        place.yaxis.set_major_formatter("{x:g}")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        place.tick_params(axis="x", rotation=45)
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 
