@@ -102,18 +102,16 @@ def clean() -> None:
     runs = cut_off()
     known = {run.folder for run in runs}
     size, oldest = 0, time.time() - MOST_DAYS * 86400
-    # A folder is a moment old before its owner holds it; it is called by the time.
-    lately = stamp(datetime.now() - timedelta(hours=1))
-    stray = [f for f in _folders() if f not in known and f.name < lately and not (states(f) or list(f.glob(STARTS)))]
+    # A folder is a moment old before its owner holds it; it is called by the time. What cannot be read, by this version
+    # say, may be whole: it goes when it is old.
+    lately, long_ago = stamp(datetime.now() - timedelta(hours=1)), stamp(datetime.fromtimestamp(oldest))
+    others = [folder for folder in _folders() if folder not in known]
+    stray = [f for f in others if f.name < (long_ago if states(f) or list(f.glob(STARTS)) else lately)]
     for number, run in enumerate(runs):
         with suppress(OSError):  # another program may have taken it up
             size += sum(path.stat().st_size for path in run.folder.iterdir())
         if number >= MOST_RUNS or size > MOST_BYTES or run.written < oldest:
             stray.append(run.folder)
-    # What cannot be read, by this version say, may be whole: it goes when it is old.
-    stray += [
-        f for f in _folders() if f not in known and f not in stray and f.name < stamp(datetime.fromtimestamp(oldest))
-    ]
     for folder in stray:
         if (held := hold(folder)) is not None:
             delete(folder, held)
