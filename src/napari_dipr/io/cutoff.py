@@ -143,8 +143,8 @@ def _run_in(folder: Path) -> CutOff | None:
                 told["version"],
                 "start",
             )
-        for path in states(folder):
-            if (at := _header(path)) is not None:
+        for _, at in _states(folder):
+            if at is not None:
                 return CutOff(
                     folder,
                     told["settings"],
@@ -175,12 +175,18 @@ def states(folder: Path) -> list[Path]:
 
     Not the clock says which is newer, for it may be set back; but of two of one iteration.
     """
+    return [path for path, _ in _states(folder)]
 
-    def age(at: dict[str, Any] | None) -> tuple[float, float]:
-        return (-1, 0) if at is None else (at["iteration"], at["written"])
 
-    there = [(age(_header(folder / name)), folder / name) for name in STATES if (folder / name).is_file()]
-    return [path for _, path in sorted(there, reverse=True)]
+def _states(folder: Path) -> list[tuple[Path, dict[str, Any] | None]]:
+    """Return what :func:`states` does, each with its header; None of a damaged one."""
+
+    def age(state: tuple[Path, dict[str, Any] | None]) -> tuple[float, float, Path]:
+        path, at = state
+        return (-1, 0, path) if at is None else (at["iteration"], at["written"], path)
+
+    there = [(path, _header(path)) for name in STATES if (path := folder / name).is_file()]
+    return sorted(there, key=age, reverse=True)
 
 
 def hold(folder: Path, seconds: float = 0) -> Any:
