@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from napari_dipr.errors import MeasurementError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.axes import along, from_middle
+from napari_dipr.physics.axes import along, central, from_middle
 from napari_dipr.settings import Settings
 
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
@@ -170,13 +170,12 @@ class Experiment(Settings):
         ratios = _by_axis("oversampling", self.oversampling, array.ndim)
         # Even, and never sampled less than asked for; a ratio's last digits are no reason for two pixels more.
         grid = tuple(2 * math.ceil(n * ratio / 2 - 1e-9) for n, ratio in zip(array.shape, ratios, strict=True))
-        inside = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))
         sampled = " × ".join(f"{ratio:g}" for ratio in self.oversampling)
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
         try:
             truth = np.zeros(grid, np.complex64)
             with np.errstate(over="ignore"):
-                truth[inside] = array
+                truth[central(grid, array.shape)] = array
             return self.expose(truth, step, name=name, **known)
         except MemoryError as error:
             raise MeasurementError(
