@@ -10,6 +10,7 @@ from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import digest, load_array, naming
 from napari_dipr.io.read import SAMPLE
 from napari_dipr.io.record import READABLE, ending_of, read_record
+from napari_dipr.physics.placement import boxed
 from napari_dipr.samples import field_window, sample
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -70,12 +71,9 @@ def _picture(path: Path) -> NDArray[Any]:
 
 
 def _within(x: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the box that a support fills of an object, 0 outside the support."""
     if not inside.any():
         raise FileError("The result's support is empty: there is no object in it.")
-    where = np.nonzero(inside)
-    box = tuple(slice(axis.min(), axis.max() + 1) for axis in where)
-    return np.where(inside, x, 0)[box]
+    return boxed(x, inside)
 
 
 def _told(path: Path) -> dict[str, Any]:
