@@ -16,6 +16,8 @@ from napari_dipr.preparation.bad import PLAIN, Reason, bad_pixels, suspicious_pi
 from napari_dipr.preparation.centre import Found, find_centre
 from napari_dipr.settings import Settings
 
+# Settings that name files.
+FILES = ("dark", "white", "bad_map", "mask")
 # A flat field below this share of its median says that a pixel does not count as it should.
 FAINTEST = 0.1
 # The outermost share of each side, of which the median is the background.
@@ -62,7 +64,7 @@ class Preparation(Settings):
     bin: Factor | tuple[Factor, ...] = Field(1, description="pixels that become one, by axis")
     geometry: Geometry | None = Field(None, description="of the experiment; null takes the file's, where it tells")
 
-    @field_validator("dark", "white", "mask", "bad_map")
+    @field_validator(*FILES)
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.absolute()  # of whatever folder it is used from later
@@ -70,7 +72,7 @@ class Preparation(Settings):
     @property
     def files(self) -> tuple[Path, ...]:
         """Those that it names."""
-        paths = (self.dark, self.white, self.bad_map, self.mask)
+        paths = (getattr(self, name) for name in FILES)
         return tuple(path for path in paths if path is not None)
 
     @property
