@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 # Names the folder instead of the user's cache.
@@ -82,6 +82,33 @@ class CutOff:
         return f"{self.measurement}, cut off at {self.unit} {self.iteration} of {self.total} ({when})"
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A run's folder in the hands of this program.
+
+    Attributes
+    ----------
+    folder, lock
+        The folder, and what holds it.
+    """
+
+    folder: Path
+    lock: BaseFileLock
+
+    def leave(self) -> None:
+        """Let others have it."""
+        self.lock.release()
+
+    def delete(self) -> None:
+        """Delete it."""
+        # What the lock is of goes first, for Windows deletes no file that is open.
+        for name in (RUN, *STATES, MEASUREMENT):
+            with suppress(OSError):
+                (self.folder / name).unlink()
+        self.lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def cut_off() -> list[CutOff]:
     """Return the runs that were cut off, the newest first; those of programs that live are not among them."""
     found = []
@@ -93,7 +120,7 @@ def cut_off() -> list[CutOff]:
             if (run := _run_in(folder)) is not None:
                 found.append(run)
         finally:
-            held.release()
+            held.leave()
     return sorted(found, key=lambda run: -run.written)
 
 
@@ -114,7 +141,7 @@ def clean() -> None:
             stray.append(run.folder)
     for folder in stray:
         if (held := hold(folder)) is not None:
-            delete(folder, held)
+            held.delete()
 
 
 def stamp(time: datetime) -> str:
@@ -189,8 +216,8 @@ def _states(folder: Path) -> list[tuple[Path, dict[str, Any] | None]]:
     return sorted(there, key=age, reverse=True)
 
 
-def hold(folder: Path, seconds: float = 0) -> Any:
-    """Return the lock of a folder, held; None where another holds it for so long, or the folder is gone."""
+def hold(folder: Path, seconds: float = 0) -> Held | None:
+    """Take a folder in hand; None where another holds it for so long, or the folder is gone."""
     if not folder.is_dir():
         return None
     lock = FileLock(folder / LOCK, timeout=seconds, thread_local=False)
@@ -198,14 +225,4 @@ def hold(folder: Path, seconds: float = 0) -> Any:
         lock.acquire()
     except (Timeout, OSError, NotImplementedError):  # the last where the disk knows no locks
         return None
-    return lock
-
-
-def delete(folder: Path, lock: Any) -> None:
-    """Delete a folder that is held."""
-    # What the lock is of goes first, for Windows deletes no file that is open.
-    for name in (RUN, *STATES, MEASUREMENT):
-        with suppress(OSError):
-            (folder / name).unlink()
-    lock.release()
-    shutil.rmtree(folder, ignore_errors=True)
+    return Held(folder, lock)
