@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import digest, load_array, naming
 from napari_dipr.io.read import SAMPLE
-from napari_dipr.io.record import READABLE, ending_of, read_record
+from napari_dipr.io.record import read_record
 from napari_dipr.physics.placement import boxed
 from napari_dipr.samples import field_window, sample
 
@@ -47,7 +47,7 @@ def load_object(path: str | Path, **part: Any) -> tuple[NDArray[Any], str, dict[
     path = Path(path)
     if path.suffix.lower() in PICTURES and not asked:
         return _picture(path), path.stem, _told(path)
-    if ending_of(path) in READABLE and path.is_file() and not asked:
+    if not asked:
         try:
             record = read_record(path)
         except FileError:  # an array, then
