@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_dipr import __version__
-from napari_dipr.errors import FileError
+from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.cutoff import (
     INTERVAL,
     MEASUREMENT,
@@ -242,7 +242,7 @@ class Checkpoints:
             self._slot = 1 - self._slot
             self._trouble = None
         except (OSError, MemoryError, TypeError) as error:
-            self._trouble = " ".join(str(error).split()) or type(error).__name__
+            self._trouble = one_line(error)
         # The next one shall be done, and not begun, within the interval.
         ended = time.monotonic()
         self._due = max(began + self.interval - 2 * (ended - began) - 2 * self._gap, ended)

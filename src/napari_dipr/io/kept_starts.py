@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dipr.errors import FileError
+from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.checkpoint import Claim, new_folder
 from napari_dipr.io.cutoff import MOST_BYTES, STARTS, Held
 from napari_dipr.io.sealed import read_sealed, write_sealed
@@ -74,7 +74,7 @@ class KeptStarts:
                 self.written = number + 1
         except (OSError, MemoryError) as error:
             self._failed = True
-            self._tell(f"The starts are not kept, and lost if the program ends: {' '.join(str(error).split())}")
+            self._tell(f"The starts are not kept, and lost if the program ends: {one_line(error)}")
 
     def end(self) -> None:
         """Delete what was kept: the result is safe."""
