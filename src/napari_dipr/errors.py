@@ -39,6 +39,11 @@ class SolverError(DiprError, ArithmeticError):
     """A run that diverged or failed on the device."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's words in one line, its type's name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 # What pydantic finds where the value is in the message already, or is not what is wrong.
 _VALUE_APART = ("value_error", "missing", "extra_forbidden")
 

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from scipy import ndimage
 
-from napari_dipr.errors import MeasurementError, in_words
+from napari_dipr.errors import MeasurementError
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.axes import along, from_middle
+from napari_dipr.physics.axes import along, central, from_middle
+from napari_dipr.settings import Settings
 
 # Beyond it a pixel's count would not fit into 64 bits, and noise would be far below float32's rounding.
 MOST_PHOTONS = 1e18
@@ -87,10 +88,10 @@ class Gaps(BaseModel):
         return gaps
 
 
-class Experiment(BaseModel):
+class Experiment(Settings):
     """How an object is measured. Settings may be text as people write it, such as ``"2, 3"`` for two axes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    unfit = "Such an experiment cannot be simulated"
 
     oversampling: tuple[Ratio, ...] = Field(
         (2.0,), description="side of the pattern over that of the object: one number, or one by axis"
@@ -132,24 +133,6 @@ class Experiment(BaseModel):
             raise ValueError("an arm holds a beam stop: give its radius, too")
         return self
 
-    @classmethod
-    def of(cls, /, **settings: Any) -> Self:
-        """Check settings.
-
-        Raises
-        ------
-        MeasurementError
-            If one is not known, or out of its range.
-        """
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            raise MeasurementError(f"Such an experiment cannot be simulated: {in_words(error)}.") from error
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the settings that are other than by default, as plain JSON."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
     def measure(
         self, picture: ArrayLike, name: str = "simulated", **known: Any
     ) -> tuple[Measurement, NDArray[np.complex64]]:
@@ -187,13 +170,12 @@ class Experiment(BaseModel):
         ratios = _by_axis("oversampling", self.oversampling, array.ndim)
         # Even, and never sampled less than asked for; a ratio's last digits are no reason for two pixels more.
         grid = tuple(2 * math.ceil(n * ratio / 2 - 1e-9) for n, ratio in zip(array.shape, ratios, strict=True))
-        inside = tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(grid, array.shape, strict=True))
         sampled = " × ".join(f"{ratio:g}" for ratio in self.oversampling)
         step = f"simulated from an object of {array.shape} pixels, oversampling {sampled}"
         try:
             truth = np.zeros(grid, np.complex64)
             with np.errstate(over="ignore"):
-                truth[inside] = array
+                truth[central(grid, array.shape)] = array
             return self.expose(truth, step, name=name, **known)
         except MemoryError as error:
             raise MeasurementError(

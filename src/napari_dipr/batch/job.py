@@ -15,15 +15,13 @@ from napari_dipr.io.provenance import as_json
 from napari_dipr.io.read import SAMPLE
 from napari_dipr.io.write import write_json
 from napari_dipr.networks.zoo import trained
-from napari_dipr.preparation.steps import Preparation
+from napari_dipr.preparation.steps import FILES, Preparation
 from napari_dipr.reconstruct import AUTOCORRELATION, Request
 
 Row = dict[str, Any]
 DONE, FAILED = "done", "failed"
 # Of the patterns, in the batch's folder.
 ROWS = "rows"
-# Settings of a preparation that name files.
-FILES = ("dark", "white", "bad_map", "mask")
 
 
 @dataclass(frozen=True)

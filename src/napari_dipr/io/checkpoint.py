@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_dipr import __version__
-from napari_dipr.errors import FileError
+from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.cutoff import (
     INTERVAL,
     MEASUREMENT,
@@ -22,8 +22,8 @@ from napari_dipr.io.cutoff import (
     RUN,
     STATES,
     CutOff,
+    Held,
     clean,
-    delete,
     hold,
     runs_folder,
     stamp,
@@ -64,8 +64,8 @@ class Claim:
 
     Attributes
     ----------
-    run, folder, lock
-        The run, its folder, and what holds that.
+    run, held
+        The run, and its folder.
     slot
         Which of its states to write over next: never the one that was loaded.
 
@@ -76,11 +76,10 @@ class Claim:
     """
 
     def __init__(self, run: CutOff) -> None:
-        self.run, self.folder = run, run.folder
         held = hold(run.folder, 0.5)
         if held is None:
             raise FileError(f"The run {run.name} is in the hands of another program, or gone.")
-        self.lock, self.slot = held, 0
+        self.run, self.held, self.slot = run, held, 0
 
     def measurement(self) -> "Measurement":
         """Return what the run is of.
@@ -91,7 +90,7 @@ class Claim:
             If it is damaged.
         """
         try:
-            values = read_sealed(self.folder / MEASUREMENT)
+            values = read_sealed(self.run.folder / MEASUREMENT)
         except FileError as error:
             raise self._useless(error) from error
         arrays = values["intensities"].numpy(), values["measured"].numpy()
@@ -106,7 +105,7 @@ class Claim:
             If none is.
         """
         trouble: Exception | None = None
-        for path in states(self.folder):
+        for path in states(self.run.folder):
             try:
                 found = read_sealed(path, device)
                 recipe = Recipe.model_validate_json(found["recipe"])
@@ -123,11 +122,11 @@ class Claim:
 
     def discard(self) -> None:
         """Delete it."""
-        delete(self.folder, self.lock)
+        self.held.delete()
 
     def leave(self) -> None:
         """Leave it to be offered again."""
-        self.lock.release()
+        self.held.leave()
 
 
 class Checkpoints:
@@ -161,9 +160,10 @@ class Checkpoints:
     ) -> None:
         self.measurement, self.recipe, self.settings = measurement, recipe, settings
         self.interval, self._tell = interval, tell
-        self._folder, self._lock, self._slot = None, None, 0
+        self._held: Held | None = None
+        self._slot = 0
         if claim is not None:
-            self._folder, self._lock, self._slot = claim.folder, claim.lock, claim.slot
+            self._held, self._slot = claim.held, claim.slot
         # The first one writes the measurement too, and nothing is kept before it.
         self._looked, self._gap = time.monotonic(), 0.0
         self._due = self._looked + interval / 2
@@ -174,12 +174,12 @@ class Checkpoints:
     @property
     def name(self) -> str | None:
         """What people call the run; None while nothing of it is kept."""
-        return None if self._folder is None or not states(self._folder) else self._folder.name
+        return None if self._held is None or not states(self._held.folder) else self._held.folder.name
 
     @property
     def size(self) -> int:
         """Bytes of the newest state."""
-        newest = [] if self._folder is None else states(self._folder)[:1]
+        newest = [] if self._held is None else states(self._held.folder)[:1]
         return sum(path.stat().st_size for path in newest)
 
     def look(self, iterate: "Iterate", more: Callable[[], dict[str, Any]] = dict) -> bool:
@@ -210,15 +210,15 @@ class Checkpoints:
     def end(self) -> None:
         """Delete what was kept: the run is over."""
         self.wait()
-        if self._folder is not None and self._lock is not None:
-            delete(self._folder, self._lock)
-            self._folder = self._lock = None
+        if self._held is not None:
+            self._held.delete()
+            self._held = None
 
     def leave(self) -> None:
         """Leave what was kept to be offered."""
         self.wait()
-        if self._lock is not None:
-            self._lock.release()
+        if self._held is not None:
+            self._held.leave()
 
     def wait(self) -> None:
         """Wait until what is being written is."""
@@ -242,20 +242,20 @@ class Checkpoints:
             self._slot = 1 - self._slot
             self._trouble = None
         except (OSError, MemoryError, TypeError) as error:
-            self._trouble = " ".join(str(error).split()) or type(error).__name__
+            self._trouble = one_line(error)
         # The next one shall be done, and not begun, within the interval.
         ended = time.monotonic()
         self._due = max(began + self.interval - 2 * (ended - began) - 2 * self._gap, ended)
 
     def _open(self) -> Path:
         """Return the folder, with the measurement in it."""
-        if self._folder is None:
-            self._folder, self._lock = new_folder(self.measurement, self.settings)
-        return self._folder
+        if self._held is None:
+            self._held = new_folder(self.measurement, self.settings)
+        return self._held.folder
 
 
-def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any) -> tuple[Path, Any]:
-    """Make a folder for a run, with its measurement in it, and return it with its lock; ``told`` goes beside.
+def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any) -> Held:
+    """Make a folder for a run, with its measurement in it, and hold it; ``told`` goes beside.
 
     Raises
     ------
@@ -267,8 +267,8 @@ def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any
     clean()
     folder = root / f"{stamp(datetime.now())}-{uuid.uuid4().hex[:6]}"
     folder.mkdir()
-    lock = hold(folder, 5)  # whoever lists the folders holds each for a moment
-    if lock is None:
+    held = hold(folder, 5)  # whoever lists the folders holds each for a moment
+    if held is None:
         shutil.rmtree(folder, ignore_errors=True)
         raise OSError(f"{folder} cannot be locked")
     about = json.dumps(about_measurement(measurement), allow_nan=False)
@@ -278,9 +278,9 @@ def new_folder(measurement: "Measurement", settings: dict[str, Any], **told: Any
         more = {"version": __version__, "measurement": measurement.name, **told}
         write_json(folder / RUN, {**more, "settings": as_json(settings)})
     except BaseException:
-        delete(folder, lock)
+        held.delete()
         raise
-    return folder, lock
+    return held
 
 
 def _on_cpu(value: Any) -> Any:

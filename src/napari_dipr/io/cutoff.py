@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 # Names the folder instead of the user's cache.
@@ -82,6 +82,33 @@ class CutOff:
         return f"{self.measurement}, cut off at {self.unit} {self.iteration} of {self.total} ({when})"
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A run's folder in the hands of this program.
+
+    Attributes
+    ----------
+    folder, lock
+        The folder, and what holds it.
+    """
+
+    folder: Path
+    lock: BaseFileLock
+
+    def leave(self) -> None:
+        """Let others have it."""
+        self.lock.release()
+
+    def delete(self) -> None:
+        """Delete it."""
+        # What the lock is of goes first, for Windows deletes no file that is open.
+        for name in (RUN, *STATES, MEASUREMENT):
+            with suppress(OSError):
+                (self.folder / name).unlink()
+        self.lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def cut_off() -> list[CutOff]:
     """Return the runs that were cut off, the newest first; those of programs that live are not among them."""
     found = []
@@ -93,7 +120,7 @@ def cut_off() -> list[CutOff]:
             if (run := _run_in(folder)) is not None:
                 found.append(run)
         finally:
-            held.release()
+            held.leave()
     return sorted(found, key=lambda run: -run.written)
 
 
@@ -102,21 +129,19 @@ def clean() -> None:
     runs = cut_off()
     known = {run.folder for run in runs}
     size, oldest = 0, time.time() - MOST_DAYS * 86400
-    # A folder is a moment old before its owner holds it; it is called by the time.
-    lately = stamp(datetime.now() - timedelta(hours=1))
-    stray = [f for f in _folders() if f not in known and f.name < lately and not (states(f) or list(f.glob(STARTS)))]
+    # A folder is a moment old before its owner holds it; it is called by the time. What cannot be read, by this version
+    # say, may be whole: it goes when it is old.
+    lately, long_ago = stamp(datetime.now() - timedelta(hours=1)), stamp(datetime.fromtimestamp(oldest))
+    others = [folder for folder in _folders() if folder not in known]
+    stray = [f for f in others if f.name < (long_ago if states(f) or list(f.glob(STARTS)) else lately)]
     for number, run in enumerate(runs):
         with suppress(OSError):  # another program may have taken it up
             size += sum(path.stat().st_size for path in run.folder.iterdir())
         if number >= MOST_RUNS or size > MOST_BYTES or run.written < oldest:
             stray.append(run.folder)
-    # What cannot be read, by this version say, may be whole: it goes when it is old.
-    stray += [
-        f for f in _folders() if f not in known and f not in stray and f.name < stamp(datetime.fromtimestamp(oldest))
-    ]
     for folder in stray:
         if (held := hold(folder)) is not None:
-            delete(folder, held)
+            held.delete()
 
 
 def stamp(time: datetime) -> str:
@@ -145,8 +170,8 @@ def _run_in(folder: Path) -> CutOff | None:
                 told["version"],
                 "start",
             )
-        for path in states(folder):
-            if (at := _header(path)) is not None:
+        for _, at in _states(folder):
+            if at is not None:
                 return CutOff(
                     folder,
                     told["settings"],
@@ -177,16 +202,22 @@ def states(folder: Path) -> list[Path]:
 
     Not the clock says which is newer, for it may be set back; but of two of one iteration.
     """
-
-    def age(at: dict[str, Any] | None) -> tuple[float, float]:
-        return (-1, 0) if at is None else (at["iteration"], at["written"])
-
-    there = [(age(_header(folder / name)), folder / name) for name in STATES if (folder / name).is_file()]
-    return [path for _, path in sorted(there, reverse=True)]
+    return [path for path, _ in _states(folder)]
 
 
-def hold(folder: Path, seconds: float = 0) -> Any:
-    """Return the lock of a folder, held; None where another holds it for so long, or the folder is gone."""
+def _states(folder: Path) -> list[tuple[Path, dict[str, Any] | None]]:
+    """Return what :func:`states` does, each with its header; None of a damaged one."""
+
+    def age(state: tuple[Path, dict[str, Any] | None]) -> tuple[float, float, Path]:
+        path, at = state
+        return (-1, 0, path) if at is None else (at["iteration"], at["written"], path)
+
+    there = [(path, _header(path)) for name in STATES if (path := folder / name).is_file()]
+    return sorted(there, key=age, reverse=True)
+
+
+def hold(folder: Path, seconds: float = 0) -> Held | None:
+    """Take a folder in hand; None where another holds it for so long, or the folder is gone."""
     if not folder.is_dir():
         return None
     lock = FileLock(folder / LOCK, timeout=seconds, thread_local=False)
@@ -194,14 +225,4 @@ def hold(folder: Path, seconds: float = 0) -> Any:
         lock.acquire()
     except (Timeout, OSError, NotImplementedError):  # the last where the disk knows no locks
         return None
-    return lock
-
-
-def delete(folder: Path, lock: Any) -> None:
-    """Delete a folder that is held."""
-    # What the lock is of goes first, for Windows deletes no file that is open.
-    for name in (RUN, *STATES, MEASUREMENT):
-        with suppress(OSError):
-            (folder / name).unlink()
-    lock.release()
-    shutil.rmtree(folder, ignore_errors=True)
+    return Held(folder, lock)

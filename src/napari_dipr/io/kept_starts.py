@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dipr.errors import FileError
+from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.checkpoint import Claim, new_folder
-from napari_dipr.io.cutoff import MOST_BYTES, STARTS, delete
+from napari_dipr.io.cutoff import MOST_BYTES, STARTS, Held
 from napari_dipr.io.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -48,16 +48,15 @@ class KeptStarts:
         claim: Claim | None = None,
     ) -> None:
         self.measurement, self.settings, self.count, self._tell = measurement, settings, count, tell
-        self._folder: Path | None = None if claim is None else claim.folder
-        self._lock: Any = None if claim is None else claim.lock
+        self._held: Held | None = None if claim is None else claim.held
         self.written, self._failed = 0, False
 
     def load(self) -> "tuple[Finished, ...]":
         """Return those that were kept, from the first one on, as far as their files are whole."""
         found: list[Any] = []
-        while self._folder is not None and len(found) < self.count:
+        while self._held is not None and len(found) < self.count:
             try:
-                found.append(read_sealed(_place(self._folder, len(found)))["start"])
+                found.append(read_sealed(_place(self._held.folder, len(found)))["start"])
             except FileError:
                 break
         self.written = len(found)
@@ -69,24 +68,24 @@ class KeptStarts:
             return
         try:
             for number in range(self.written, len(finished)):
-                if self._folder is None:
-                    self._folder, self._lock = new_folder(self.measurement, self.settings, starts=self.count)
-                write_sealed(_place(self._folder, number), {"start": finished[number]}, MOST_BYTES / self.count)
+                if self._held is None:
+                    self._held = new_folder(self.measurement, self.settings, starts=self.count)
+                write_sealed(_place(self._held.folder, number), {"start": finished[number]}, MOST_BYTES / self.count)
                 self.written = number + 1
         except (OSError, MemoryError) as error:
             self._failed = True
-            self._tell(f"The starts are not kept, and lost if the program ends: {' '.join(str(error).split())}")
+            self._tell(f"The starts are not kept, and lost if the program ends: {one_line(error)}")
 
     def end(self) -> None:
         """Delete what was kept: the result is safe."""
-        if self._folder is not None and self._lock is not None:
-            delete(self._folder, self._lock)
-            self._folder = self._lock = None
+        if self._held is not None:
+            self._held.delete()
+            self._held = None
 
     def leave(self) -> None:
         """Leave what was kept to be offered."""
-        if self._lock is not None:
-            self._lock.release()
+        if self._held is not None:
+            self._held.leave()
 
 
 def _place(folder: Path, number: int) -> Path:

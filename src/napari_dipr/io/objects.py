@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from napari_dipr.errors import FileError
 from napari_dipr.io.arrays import digest, load_array, naming
 from napari_dipr.io.read import SAMPLE
-from napari_dipr.io.record import READABLE, ending_of, read_record
+from napari_dipr.io.record import read_record
+from napari_dipr.physics.placement import boxed
 from napari_dipr.samples import field_window, sample
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -46,7 +47,7 @@ def load_object(path: str | Path, **part: Any) -> tuple[NDArray[Any], str, dict[
     path = Path(path)
     if path.suffix.lower() in PICTURES and not asked:
         return _picture(path), path.stem, _told(path)
-    if ending_of(path) in READABLE and path.is_file() and not asked:
+    if not asked:
         try:
             record = read_record(path)
         except FileError:  # an array, then
@@ -70,12 +71,9 @@ def _picture(path: Path) -> NDArray[Any]:
 
 
 def _within(x: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the box that a support fills of an object, 0 outside the support."""
     if not inside.any():
         raise FileError("The result's support is empty: there is no object in it.")
-    where = np.nonzero(inside)
-    box = tuple(slice(axis.min(), axis.max() + 1) for axis in where)
-    return np.where(inside, x, 0)[box]
+    return boxed(x, inside)
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from napari_dipr.io.record import Record, told_by
 from napari_dipr.io.region import Region
 from napari_dipr.measurement import Measurement
 from napari_dipr.preparation.bad import PLAIN
-from napari_dipr.preparation.steps import Calibration, Preparation, corrected, placed
+from napari_dipr.preparation.steps import FILES, Calibration, Preparation, corrected, placed
 from napari_dipr.samples import sample
 
 SAMPLE = "sample:"
@@ -104,8 +104,8 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
             f"A region and the rocking axis {p.rocking_axis} cannot be chosen together. Read all of it and crop."
         )
     source, steps = {**loaded.source, "preparation": p.as_json()}, list(loaded.notes)
-    fields: dict[str, Any] = {"dark": None, "white": None, "bad_map": None, "mask": None}
-    for what in fields:
+    fields: dict[str, Any] = dict.fromkeys(FILES)
+    for what in FILES:
         if (path := getattr(p, what)) is not None:
             field = load_array(path, prefer="mask" if what in ("mask", "bad_map") else "data")
             fields[what], source[what] = loaded.cut(np.squeeze(field.array), p.origin), field.source
@@ -176,7 +176,7 @@ def measurement_of(record: Record) -> Measurement:
             raise FileError(
                 f"The result holds no measurement (CXI and NPZ do), and its source {path} is not there. Put it there."
             )
-        for what in (source, *(source[name] for name in ("dark", "white", "bad_map", "mask") if name in source)):
+        for what in (source, *(source[name] for name in FILES if name in source)):
             if digest(Path(what["path"])) != what["sha256"]:
                 raise FileError(f"{what['path']} has changed since: it is not what the result was made of.")
         loaded = load_array(path, key=source.get("key"), frame=source.get("frame"), region=source.get("region"))

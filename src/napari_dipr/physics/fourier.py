@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from napari_dipr.physics.axes import along
+from napari_dipr.physics.axes import along, central
 
 # Below this magnitude a Fourier coefficient has no phase to keep; far under the rounding of any measured amplitude.
 TINY = 1e-20
@@ -150,6 +150,4 @@ def coherence_of(psf: Tensor, grid: tuple[int, ...]) -> Tensor:
 def _central_slices(grid: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
     if any(m > n for n, m in zip(grid, shape, strict=True)):
         raise ValueError(f"A window of {shape} does not fit into a grid of {grid}.")
-    # n//2 lands on m//2, so that a centred zero frequency stays centred.
-    starts = [n // 2 - m // 2 for n, m in zip(grid, shape, strict=True)]
-    return (..., *(slice(start, start + m) for start, m in zip(starts, shape, strict=True)))
+    return (..., *central(grid, shape))

@@ -32,6 +32,12 @@ def centred(x: NDArray, support: NDArray[np.bool_]) -> tuple[NDArray, NDArray[np
     return np.roll(x, shift, axes), np.roll(support, shift, axes)
 
 
+def boxed(x: NDArray, support: NDArray[np.bool_]) -> NDArray:
+    """Return the box that a support ``[*grid]``, which is not empty, fills of an object, 0 outside the support."""
+    box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in np.nonzero(support))
+    return np.where(support, x, 0)[box]
+
+
 def phase_ramp(x: NDArray[np.complexfloating]) -> tuple[float, ...]:
     """Return the slope of an object's phase ``[*grid]``, radians per pixel by axis, weighted with the energy.
 

@@ -6,15 +6,18 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from scipy import ndimage
 
-from napari_dipr.errors import MeasurementError, in_words
+from napari_dipr.errors import MeasurementError
 from napari_dipr.geometry import Geometry
 from napari_dipr.measurement import SMALLEST, Kind, Measurement, ZeroFrequency, guess_zero_frequency
 from napari_dipr.preparation.bad import PLAIN, Reason, bad_pixels, suspicious_pixels
 from napari_dipr.preparation.centre import Found, find_centre
+from napari_dipr.settings import Settings
 
+# Settings that name files.
+FILES = ("dark", "white", "bad_map", "mask")
 # A flat field below this share of its median says that a pixel does not count as it should.
 FAINTEST = 0.1
 # The outermost share of each side, of which the median is the background.
@@ -26,14 +29,14 @@ Side = Annotated[int, Field(ge=SMALLEST)]
 Factor = Annotated[int, Field(ge=1, le=64)]
 
 
-class Preparation(BaseModel):
+class Preparation(Settings):
     """What is done to a detector's data.
 
     Files are named here and read by :func:`napari_dipr.io.read.prepared`. Dark field, flat field and bad-pixel map are
     of the data's frames, or of the whole detector, of which the frames begin at ``origin``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    unfit = "The data cannot be prepared so"
 
     kind: Kind = Field("intensity", description="what the values are")
     zero_frequency: ZeroFrequency | None = Field(None, description="where it is; null guesses")
@@ -61,33 +64,15 @@ class Preparation(BaseModel):
     bin: Factor | tuple[Factor, ...] = Field(1, description="pixels that become one, by axis")
     geometry: Geometry | None = Field(None, description="of the experiment; null takes the file's, where it tells")
 
-    @field_validator("dark", "white", "mask", "bad_map")
+    @field_validator(*FILES)
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.absolute()  # of whatever folder it is used from later
 
-    @classmethod
-    def of(cls, /, **settings: Any) -> Self:
-        """Check settings.
-
-        Raises
-        ------
-        MeasurementError
-            If one is not known, or out of its range.
-        """
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            raise MeasurementError(f"The data cannot be prepared so: {in_words(error)}.") from error
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the settings that are other than by default, as plain JSON."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
     @property
     def files(self) -> tuple[Path, ...]:
         """Those that it names."""
-        paths = (self.dark, self.white, self.bad_map, self.mask)
+        paths = (getattr(self, name) for name in FILES)
         return tuple(path for path in paths if path is not None)
 
     @property

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from napari_dipr.networks.spec import LossName
+from napari_dipr.physics.axes import along
 from napari_dipr.physics.fourier import backward, batchwise, forward, grid_dims
 from napari_dipr.physics.metrics import chi2, r_factor, relative_difference
 from napari_dipr.physics.symmetry import twin
@@ -96,7 +97,7 @@ def aligned(truth: Tensor, objects: Tensor) -> Tensor:
         rest = where
         for dim in reversed(dims):
             n = truth.shape[dim]
-            q = torch.fft.fftfreq(n, device=truth.device).reshape([-1 if k == dim else 1 for k in range(truth.ndim)])
+            q = along(torch.fft.fftfreq(n, device=truth.device), dim, truth.ndim)
             ramp = ramp + q * batchwise(rest % n, ramp)
             rest = rest // n
         moved = backward(spectrum * torch.polar(torch.ones_like(ramp), -2 * torch.pi * ramp))

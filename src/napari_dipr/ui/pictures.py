@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_dipr.io.figure import brightest, colours
 from napari_dipr.measurement import Measurement
-from napari_dipr.physics.placement import offset_from_centre
+from napari_dipr.physics.placement import boxed, offset_from_centre
 
 if TYPE_CHECKING:
     from napari_dipr.ui.session import Session
@@ -183,11 +183,9 @@ def sections(x: NDArray[np.complex64], inside: NDArray) -> NDArray[np.float32]:
 
 def thumbnail(amplitude: NDArray, inside: NDArray) -> NDArray[np.uint8]:
     """Return a small grey picture of what is inside; of a volume, its mean along the first axis."""
-    where = np.nonzero(inside)
-    if not len(where[0]):
+    if not inside.any():
         return np.zeros((SMALL, SMALL), np.uint8)
-    box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in where)
-    picture = np.where(inside, amplitude, 0)[box]
+    picture = boxed(amplitude, inside)
     picture = picture.mean(0) if picture.ndim == 3 else picture
     every = -(-max(picture.shape) // SMALL)
     picture = picture[::every, ::every]

@@ -9,7 +9,7 @@ from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_dipr.io.cutoff import INTERVAL, CutOff, cut_off
+from napari_dipr.io.cutoff import INTERVAL, CutOff, cut_off, hold
 from napari_dipr.io.provenance import about_measurement, as_json
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.forms import button, follow, remark
@@ -218,9 +218,7 @@ class Offer(QFrame):
         )
 
     def _discard(self) -> None:
-        from napari_dipr.io.cutoff import delete, hold
-
         run = self.runs[0]
         if (held := hold(run.folder)) is not None:
-            delete(run.folder, held)
+            held.delete()
         self.look()
