@@ -61,6 +61,22 @@ def test_two_workers_give_what_this_process_gives_though_one_is_killed(make_job,
 
 
 @kills
+def test_an_answer_that_its_worker_takes_with_it_is_found_again(make_job, scans, scheduler):
+    patterns = scans(4)
+    coming = carry_out(make_job(), chunks_of(patterns, 1), scheduler=scheduler)
+    first = next(coming)
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        while len(client.who_has()) < len(patterns) - 1:  # all are done, and wait to be fetched
+            time.sleep(0.05)
+        for process in client.run(os.getpid).values():
+            os.kill(process, signal.SIGKILL)
+        while any(client.who_has().values()):  # until it is noticed; workers anew take longer
+            time.sleep(0.02)
+    rows = rows_of([first, *coming])
+    assert [row["state"] for row in rows] == ["done"] * 4
+
+
+@kills
 def test_a_pattern_that_kills_its_worker_fails_and_no_other(make_job, scans, scheduler):
     def work(job, patterns):
         if any(pattern.name == "scan1" for pattern in patterns):

@@ -105,8 +105,8 @@ def test_a_held_run_goes_step_by_step(loaded, finished, idle, qtbot, monkeypatch
     taken, take = [], Mailbox.take
 
     def watched(mailbox, iteration):
-        taken.append(take(mailbox, iteration))
-        return taken[-1]
+        taken.append((iteration, take(mailbox, iteration)))
+        return taken[-1][1]
 
     monkeypatch.setattr(Mailbox, "take", watched)
     loaded.refine.iterations.value = LONG
@@ -115,7 +115,7 @@ def test_a_held_run_goes_step_by_step(loaded, finished, idle, qtbot, monkeypatch
     idle(lambda: run.snapshot is not None)
     assert not bar.step.isEnabled()
     bar.pause.click()
-    idle(lambda: taken[-2:] == [None, None] and not run._mailbox.showing)
+    idle(lambda: taken[-1] == (run.snapshot.iteration, None))
     held = run.snapshot.iteration
     for steps in (1, 1, 7):
         bar.steps.value = steps

@@ -144,7 +144,9 @@ def _answers(
                 _check(client)
                 continue
             _check(client)
-            if future.key in running:
+            if future.status == "lost":  # its worker died with the answer, and it is done again
+                future.add_done_callback(ended.put)
+            elif future.key in running:
                 _, chunk = running.pop(future.key)
                 yield chunk, _answer(future)
     finally:
@@ -153,7 +155,7 @@ def _answers(
 
 
 def _answer(future: Any) -> list[Row] | Exception:
-    if future.status in ("cancelled", "lost"):
+    if future.status == "cancelled":
         raise DiprError("The scheduler gave up a task: it was told to, or is gone.")
     error = future.exception()
     return future.result() if error is None else error
