@@ -14,7 +14,6 @@ from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.placement import with_ramp
-from napari_dipr.ui.memory import setting
 from napari_dipr.ui.resume import Keeper
 from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
@@ -119,7 +118,7 @@ class Refinement:
         keeper: Keeper,
         wishes: Sequence[Wish] = (),
     ) -> None:
-        mailbox = self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)
+        mailbox = self._mailbox = Mailbox.as_preferred()
         numbers = [(mailbox.post(wish), wish.edit) for wish in wishes]
         self._strokes = [(number, edit) for number, edit in numbers if edit is not None]
         self._run_settings, self._refused = settings, None

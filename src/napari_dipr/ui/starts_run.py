@@ -12,7 +12,6 @@ from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.history import Result
-from napari_dipr.ui.memory import setting
 from napari_dipr.ui.starts_course import Course, Order, carry_out
 from napari_dipr.ui.starts_outcome import Outcome
 from napari_dipr.ui.worker import Mailbox, Snapshot
@@ -117,7 +116,7 @@ class StartsRun:
             count=count,
             most=most,
         )
-        course = Course(Mailbox(setting("running", "interval"), setting("running", "showing") / 100))
+        course = Course(Mailbox.as_preferred())
         course.mailbox.extras = session.pictures.wanted()
         self._under_way(course, lambda: carry_out(order, course), f"Running {count} starts")
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from napari_dipr.device import is_out_of_memory, release_memory, trim_memory
 from napari_dipr.errors import DiprError, SolverError
 from napari_dipr.measurement import Measurement
+from napari_dipr.ui.memory import setting
 from napari_dipr.ui.pictures import brightest, draw
 
 if TYPE_CHECKING:
@@ -146,6 +147,11 @@ class Mailbox:
         self.shown_at, self.showing = 0.0, False
         self.cost = self.making = 0.0
         self.abandoned = False
+
+    @classmethod
+    def as_preferred(cls) -> "Mailbox":
+        """Return one that shows as much as a person prefers, by the settings page."""
+        return cls(setting("running", "interval"), setting("running", "showing") / 100)
 
     def pending(self) -> list[dict[str, Any]]:
         """Return the wishes that were not taken yet, but for those to stop."""
