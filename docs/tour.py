@@ -49,6 +49,12 @@ def show(workflow: Workflow, *numbers: int) -> None:
         (section.expand if number in numbers else section.collapse)(animate=False)
 
 
+def look_at(workflow: Workflow, widget: Any) -> None:
+    """Scroll the dock to a widget, once its sections are as high as their panels need."""
+    wait_for(lambda: True, "the sections")
+    workflow.scroll.ensureWidgetVisible(widget)
+
+
 def is_over(workflow: Workflow, runs: int) -> None:
     """Wait until so many runs are over."""
     wait_for(lambda: len(workflow.session.history.results) == runs, "the run")
@@ -69,7 +75,7 @@ def mask() -> None:
         wait_for(lambda: session.mask.is_drawn, "the suggestion")
         show(workflow, 1)
         panel.masking.expand(animate=False)
-        workflow.scroll.ensureWidgetVisible(panel.mask_words)
+        look_at(workflow, panel.mask_words)
         photograph(viewer, "1-mask")
 
 
@@ -91,7 +97,7 @@ def prepared() -> None:
         form.crop.value, form.bin.value = "inside", "3"
         panel.preview_box.value = True
         wait_for(lambda: "preview (log)" in viewer.layers and not workflow.session.busy, "the preview")
-        workflow.scroll.ensureWidgetVisible(panel.outcome)
+        look_at(workflow, panel.outcome)
         photograph(viewer, "10-prepared")
 
 
@@ -111,7 +117,7 @@ def crystal() -> None:
         show(workflow, 5)
         workflow.runs.crystal_section.expand(animate=False)
         viewer.reset_view()
-        workflow.scroll.ensureWidgetVisible(form.words)
+        look_at(workflow, form.words)
         photograph(viewer, "11-crystal")
         form.surface_button.click()
         wait_for(lambda: session.crystal.is_surface_shown, "the surface")
@@ -145,8 +151,7 @@ def run() -> None:
         wait_for(lambda: bool(session.refinement.snapshot.support[20, 50]), "the stroke")
         wait_for(lambda: any(not stage for _, stage in refine.plot.marks), "the edit's mark")
         show(workflow, 3)
-        wait_for(lambda: True, "the curves")
-        workflow.scroll.ensureWidgetVisible(refine.plot)
+        look_at(workflow, refine.plot)
         photograph(viewer, "4-running")
         refine.bar.stop.click()
         is_over(workflow, 1)
@@ -226,7 +231,7 @@ def starts() -> None:
         panel.run_button.click()
         wait_for(lambda: session.starts.course is None, "the starts")
         show(workflow, 4)
-        workflow.scroll.ensureWidgetVisible(panel.plot)
+        look_at(workflow, panel.plot)
         photograph(viewer, "13-starts")
 
 

@@ -90,8 +90,11 @@ def test_a_section_grows_with_what_its_panel_shows(viewer, qtbot):
     for widget in (panel.table, panel.words, panel.plot):
         widget.show()
     qtbot.waitUntil(lambda: panel.height() >= layout.totalHeightForWidth(panel.width()) > before + 400)
+    workflow.sections[3].expand(animate=False)  # though it is open
+    content = workflow.sections[3].content()
+    assert content.maximumHeight() >= content.minimumHeight() == panel.height()
     workflow.sections[3].collapse(animate=False)
-    qtbot.waitUntil(lambda: workflow.sections[3].content().height() == 0)
+    qtbot.waitUntil(lambda: content.height() == 0)
 
 
 @pytest.mark.skipif("passive-fashion" not in model_names(), reason="the weights are not there")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_dipr.io.figure import brightest, colours
 from napari_dipr.measurement import Measurement
@@ -148,6 +149,18 @@ class Pictures:
     def _canvas(self) -> Any:
         assert self.session.canvas is not None
         return self.session.canvas
+
+
+def one_a_pass(steps: list[Callable[[], None]], goes_on: Callable[[], bool], over: Callable[[], None]) -> None:
+    """Take steps, one in each pass of the event loop, as long as it goes on; at the end call ``over``, in any case."""
+    if steps and goes_on():
+        try:
+            steps.pop(0)()
+        finally:
+            QTimer.singleShot(0, lambda: one_a_pass(steps, goes_on, over))
+    else:
+        # The frame is drawn between two more passes.
+        QTimer.singleShot(0, lambda: QTimer.singleShot(0, over))
 
 
 def draw(

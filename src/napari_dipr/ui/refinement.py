@@ -10,11 +10,10 @@ import numpy as np
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.physics.placement import with_ramp
-from napari_dipr.ui.memory import setting
+from napari_dipr.ui.pictures import one_a_pass
 from napari_dipr.ui.resume import Keeper
 from napari_dipr.ui.worker import Mailbox, Snapshot, Wish, refinement_worker
 
@@ -119,7 +118,7 @@ class Refinement:
         keeper: Keeper,
         wishes: Sequence[Wish] = (),
     ) -> None:
-        mailbox = self._mailbox = Mailbox(setting("running", "interval"), setting("running", "showing") / 100)
+        mailbox = self._mailbox = Mailbox.as_preferred()
         numbers = [(mailbox.post(wish), wish.edit) for wish in wishes]
         self._strokes = [(number, edit) for number, edit in numbers if edit is not None]
         self._run_settings, self._refused = settings, None
@@ -275,6 +274,10 @@ class Refinement:
         if worker is None or worker.abort_requested:  # the window was closed
             return
         steps: list[Callable[[], None]] = []
+
+        def goes_on() -> bool:  # unless another is shown now or the window was closed
+            return self.snapshot is snapshot and self.session.viewer is not None and not worker.abort_requested
+
         try:
             self.snapshot, self.settings = snapshot, self._run_settings
             self._lately.append((snapshot.iteration, snapshot.seconds))
@@ -287,20 +290,7 @@ class Refinement:
                 steps = [*self.session.pictures.steps(snapshot, streaming), self.advanced.emit]
         finally:  # whatever went wrong in showing it, the next one must come
             mailbox.extras = self.session.pictures.wanted()
-            self._show_on(worker, mailbox, snapshot, steps, began)
-
-    def _show_on(
-        self, worker: Any, mailbox: Mailbox, snapshot: Snapshot, steps: list[Callable[[], None]], began: float
-    ) -> None:
-        """Show the rest of an iterate, a picture a pass, unless another is shown now or the window was closed."""
-        if steps and self.snapshot is snapshot and self.session.viewer is not None and not worker.abort_requested:
-            try:
-                steps.pop(0)()
-            finally:
-                QTimer.singleShot(0, lambda: self._show_on(worker, mailbox, snapshot, steps, began))
-        else:
-            # The frame is drawn between two more passes.
-            QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: mailbox.shown(monotonic() - began)))
+            one_a_pass(steps, goes_on, lambda: mailbox.shown(monotonic() - began))
 
     def pass_edits_on(self) -> None:
         """Let the solver have what was painted since the layer last agreed with it; undo and redo are seen here too."""

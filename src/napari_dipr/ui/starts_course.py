@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import Canvas
 from napari_dipr.ui.starts_outcome import Outcome, picture_of
-from napari_dipr.ui.worker import INTERVAL, Mailbox, Snapshot, load_torch, snapshot_of, with_extras
+from napari_dipr.ui.worker import INTERVAL, Mailbox, Snapshot, drawn, load_torch
 
 if TYPE_CHECKING:
     from napari_dipr.ensembles.ensemble import Progress
@@ -166,7 +166,6 @@ def _tell(course: Course, progress: "Progress") -> None:
         course.words = f"{len(progress.finished)} of {progress.count} done"
     course.progress = progress
     if progress.at is not None and course.mailbox.wants_snapshot():
-        course.mailbox.showing, now = True, monotonic()
-        snapshot = snapshot_of(progress.at, None, now - course.began, 0)
-        course.snapshot = with_extras(snapshot, course.mailbox, outcome.measurement)
-        course.mailbox.making = monotonic() - now
+        course.snapshot = drawn(
+            progress.at, course.mailbox, outcome.measurement, before=None, began=course.began, taken=0
+        )

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dipr.errors import DiprError
 from napari_dipr.ui.history import Result
-from napari_dipr.ui.memory import setting
+from napari_dipr.ui.pictures import one_a_pass
 from napari_dipr.ui.starts_course import Course, Order, carry_out
 from napari_dipr.ui.starts_outcome import Outcome
 from napari_dipr.ui.worker import Mailbox, Snapshot
@@ -117,7 +117,7 @@ class StartsRun:
             count=count,
             most=most,
         )
-        course = Course(Mailbox(setting("running", "interval"), setting("running", "showing") / 100))
+        course = Course(Mailbox.as_preferred())
         course.mailbox.extras = session.pictures.wanted()
         self._under_way(course, lambda: carry_out(order, course), f"Running {count} starts")
 
@@ -230,23 +230,15 @@ class StartsRun:
         try:
             self.advanced.emit()
             if (snapshot := course.snapshot) is not None:
-                course.snapshot = None
+                course.snapshot, self._streamed = None, True
                 steps = self.session.pictures.steps(snapshot, streaming=True)
-                self._show_on(course, steps, monotonic())
+                one_a_pass(steps, partial(self._is_shown, course), partial(self._drawn, course, monotonic()))
         finally:
             QTimer.singleShot(LOOK, partial(self._look, course))
 
-    def _show_on(self, course: Course, steps: list[Callable[[], None]], began: float) -> None:
-        """Show an iterate, a picture in each pass of the event loop."""
-        if steps and self._is_shown(course):
-            self._streamed = True
-            try:
-                steps.pop(0)()
-            finally:
-                QTimer.singleShot(0, partial(self._show_on, course, steps, began))
-        else:
-            course.mailbox.extras = self.session.pictures.wanted() if self._is_shown(course) else ()
-            course.mailbox.shown(monotonic() - began)
+    def _drawn(self, course: Course, began: float) -> None:
+        course.mailbox.extras = self.session.pictures.wanted() if self._is_shown(course) else ()
+        course.mailbox.shown(monotonic() - began)
 
     def _done(self, course: Course, outcome: Outcome | None) -> None:
         if not self._is_shown(course) or outcome is None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from napari_dipr.device import is_out_of_memory, release_memory, trim_memory
 from napari_dipr.errors import DiprError, SolverError
 from napari_dipr.measurement import Measurement
+from napari_dipr.ui.memory import setting
 from napari_dipr.ui.pictures import brightest, draw
 
 if TYPE_CHECKING:
@@ -147,6 +148,11 @@ class Mailbox:
         self.cost = self.making = 0.0
         self.abandoned = False
 
+    @classmethod
+    def as_preferred(cls) -> "Mailbox":
+        """Return one that shows as much as a person prefers, by the settings page."""
+        return cls(setting("running", "interval"), setting("running", "showing") / 100)
+
     def pending(self) -> list[dict[str, Any]]:
         """Return the wishes that were not taken yet, but for those to stop."""
         with self._lock:
@@ -266,10 +272,7 @@ def _refine(
             controls = mailbox.take(iterate.iteration)
             held = controls is None and not mailbox.showing
             if iterate.iteration != shown and (held or mailbox.wants_snapshot()):
-                mailbox.showing, now = True, time.monotonic()
-                snapshot = snapshot_of(iterate, before, now - began, done)
-                snapshot = with_extras(snapshot, mailbox, measurement)
-                mailbox.making = time.monotonic() - now
+                snapshot = drawn(iterate, mailbox, measurement, before=before, began=began, taken=done)
                 before, shown = snapshot.object, iterate.iteration
             yield snapshot
             if controls is None:
@@ -279,7 +282,7 @@ def _refine(
                 iterate = steps.send(controls)
             except StopIteration as end:
                 last = _last(end.value, iterate.total, before, mailbox.taken, truth)
-                last = with_extras(last, mailbox, measurement)
+                last = _with_extras(last, mailbox, measurement)
                 over = True
                 return last
     except GeneratorExit:
@@ -313,18 +316,30 @@ def _explain(error: Exception) -> DiprError:
     return SolverError(f"It failed on the device: {text}")
 
 
-def snapshot_of(iterate: Any, before: NDArray[np.complex64] | None, seconds: float, taken: int) -> Snapshot:
-    """Return where a run is; of a batch, its first."""
-    return Snapshot(
+def drawn(
+    iterate: Any,
+    mailbox: Mailbox,
+    measurement: Measurement,
+    *,
+    before: NDArray[np.complex64] | None,
+    began: float,
+    taken: int,
+) -> Snapshot:
+    """Draw where a run is (of a batch, its first), with the extra pictures that are asked for, to be shown now."""
+    mailbox.showing, now = True, time.monotonic()
+    snapshot = Snapshot(
         **pictures_of(iterate.solution, iterate.state.support, before),
         iteration=iterate.iteration,
         total=iterate.total,
         stage=iterate.stage,
-        seconds=seconds,
+        seconds=now - began,
         history=iterate.history,
         taken=taken,
         psf=_psf(iterate.state),
     )
+    snapshot = _with_extras(snapshot, mailbox, measurement)
+    mailbox.making = time.monotonic() - now
+    return snapshot
 
 
 def _last(
@@ -349,8 +364,7 @@ def _last(
     )
 
 
-def with_extras(snapshot: Snapshot, mailbox: Mailbox, measurement: Measurement) -> Snapshot:
-    """Return an iterate with the extra pictures that are asked for."""
+def _with_extras(snapshot: Snapshot, mailbox: Mailbox, measurement: Measurement) -> Snapshot:
     s = snapshot
     return replace(s, extras={what: draw(what, measurement, s.object, s.support, s.psf) for what in mailbox.extras})
 

@@ -24,17 +24,24 @@ class Section(QCollapsible):
 
     def __init__(self) -> None:
         super().__init__()
-        self.toggled.connect(lambda is_open: is_open or self.content().setMinimumHeight(0))
+        self.toggled.connect(self._fit)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the panel's layout; text that wraps needs more height where it is narrow."""
         if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest) and self.isExpanded():
-            content, layout = self.content(), self.content().layout()
-            wraps = layout.hasHeightForWidth()
-            height = layout.totalHeightForWidth(content.width()) if wraps else content.sizeHint().height()
-            content.setMaximumHeight(height + 10)
-            content.setMinimumHeight(height)
+            self._fit(True)
         return False
+
+    def _fit(self, is_open: bool) -> None:
+        # superqt opens it as high as its panel would be without wrapping, also where it is open already.
+        content, layout = self.content(), self.content().layout()
+        if not is_open:
+            content.setMinimumHeight(0)
+            return
+        wraps = layout.hasHeightForWidth()
+        height = layout.totalHeightForWidth(content.width()) if wraps else content.sizeHint().height()
+        content.setMaximumHeight(height + 10)
+        content.setMinimumHeight(height)
 
 
 class Workflow(QWidget):
