@@ -65,12 +65,12 @@ def test_the_record_of_the_mean_comes_back_from_a_file_with_its_figures(gathered
     write_record(tmp_path / "mean.npz", record)
     back = read_record(tmp_path / "mean.npz")
     np.testing.assert_array_equal(back.object, record.object)
-    np.testing.assert_allclose(np.abs(record.object), gathered.ensemble.consensus.mean.abs(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.abs(record.object), gathered.ensemble.object.abs(), rtol=1e-5, atol=1e-6)
     assert back.fields["variance"].shape == back.object.shape
     assert back.fields["variance"].min() >= 0
     told = back.provenance
     assert told["ensemble"]["kept"] == gathered.figures["kept"]
-    assert told["errors"]["chi2"] == pytest.approx(float(gathered.errors().chi2[0]))
+    assert told["errors"]["chi2"] == pytest.approx(float(gathered.ensemble.errors.chi2[0]))
     assert told["start"]["object"].startswith(
         f"the mean of the best {len(gathered.ensemble.members)} of 6 starts: phases"
     )

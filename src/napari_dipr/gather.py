@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from napari_dipr.ensembles.ensemble import Ensemble, Progress, ensemble
+from napari_dipr.ensembles.ensemble import Ensemble, Progress
 from napari_dipr.ensembles.generations import guided
 from napari_dipr.ensembles.ranking import figures_of
 from napari_dipr.ensembles.report import report
@@ -16,7 +16,6 @@ from napari_dipr.io.provenance import provenance
 from napari_dipr.io.record import Record
 from napari_dipr.measurement import Measurement
 from napari_dipr.reconstruct import Asked, Keeping, Request, with_enough_memory
-from napari_dipr.solvers.problem import Errors
 
 # Of the pixels, held back to rank by where nothing else is asked for.
 FREE = 0.05
@@ -46,11 +45,6 @@ class Gathered:
     measurement: Measurement = field(repr=False)
     generations: int = 1
 
-    def errors(self) -> Errors:
-        """Return how well the mean explains the measurement: no better than its starts, for phases cancel in it."""
-        problem, mean = self.ensemble.problem, self.ensemble.consensus.mean[None].to(self.ensemble.problem.device)
-        return problem.errors((mean.real if problem.real else mean).to(problem.dtype))
-
     @cached_property
     def figures(self) -> dict[str, Any]:
         """All figures, of the starts, of what they have in common, and the curves; plain numbers and words."""
@@ -58,12 +52,12 @@ class Gathered:
             **report(self.ensemble, self.verdict),
             "begun": str(self.starts),
             "generations": self.generations,
-            "mean": {**figures_of(self.errors()), "support_voxels": int(self.ensemble.support.sum())},
+            "mean": {**figures_of(self.ensemble.errors), "support_voxels": int(self.ensemble.support.sum())},
         }
 
     def record(self, **more: Any) -> Record:
         """Return the mean as a result, its variance as a field; ``more`` is told in the provenance."""
-        common, kept = self.ensemble.consensus, len(self.ensemble.members)
+        kept = len(self.ensemble.members)
         after = f", after {self.generations} guided generations" if self.generations > 1 else ""
         told = provenance(
             self.measurement,
@@ -75,12 +69,12 @@ class Gathered:
             **more,
         )
         return Record.of(
-            common.mean.numpy(),
+            self.ensemble.object.numpy(),
             self.ensemble.support.numpy(),
             told,
             measurement=self.measurement,
             voxel_size_nm=self.measurement.voxel_size,
-            fields={"variance": common.variance.numpy()},
+            fields={"variance": self.ensemble.consensus.variance.numpy()},
         )
 
 
@@ -112,19 +106,18 @@ def gather(
     generations
         Of starts that the best one guides, see :mod:`~napari_dipr.ensembles.generations`; 1: each for itself.
     keeping
-        How the starts are kept that came to their end, and those of an ensemble that was cut off are found; not those
-        of guided generations.
+        How the starts are kept that came to their end, and those of an ensemble that was cut off are found.
     progress
         Told where it is; where it returns True, what is done is judged.
     say
-        Told in words of what went otherwise.
+        Told in words of what went otherwise, such as a start that diverged and is left out.
 
     Raises
     ------
     RecipeError
         If they shall begin near a network's object, and none is asked for.
     SolverError
-        As :func:`~napari_dipr.ensembles.ensemble.ensemble`.
+        As :func:`~napari_dipr.ensembles.generations.guided`.
     """
     if perturb is not None and request.model is None:
         raise RecipeError(f"There is no network's object to disturb by {perturb:g}. Name a model, or leave it out.")
@@ -136,18 +129,17 @@ def gather(
         first = None if perturb is None else asked.object
         starts = Starts(asked.support, first, 0.0 if perturb is None else perturb, request.seed)
         options: Any = {"most": keep, "basis": measurement.voxel_basis, "progress": progress}
-        if generations > 1:
-            found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
-        else:
-            if keeping is not None:
-                kept = keeping.begin_starts(measurement, count, say)
+        if keeping is not None:
+            kept = keeping.begin_starts(measurement, count * generations, say)
 
-                def keep_and_tell(at: Progress) -> bool | None:
-                    kept.keep(at.finished)
-                    return None if progress is None else progress(at)
+            def keep_and_tell(at: Progress) -> bool | None:
+                kept.keep((*at.before, *at.ended))
+                return None if progress is None else progress(at)
 
-                options |= {"progress": keep_and_tell, "done": kept.load()}
-            found = ensemble(asked.problem, asked.recipe, starts, count, **options)
+            options |= {"progress": keep_and_tell, "done": kept.load()}
+        found = guided(asked.problem, asked.recipe, starts, count, generations, **options)
+        for one in found.diverged:
+            say(str(one))
         return Gathered(found, verdict(found, measurement), asked, starts, request, measurement, generations)
 
     return with_enough_memory(request.device, on, say)

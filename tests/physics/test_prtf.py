@@ -168,6 +168,7 @@ def test_of_few_starts_chance_alone_stays_above_the_level():
 
 
 def test_where_a_curve_falls_is_said_in_words():
-    assert reached(None, "nm", "1/e") == "above 1/e to the end"
-    assert reached(12.34, "nm", "1/e") == "1/e at 12.3 nm"
-    assert reached(math.inf, "nm", ".5") == "below .5 from the first shell on"
+    frequency = np.array([0, 0.05, 0.1])
+    assert reached(frequency, None, "nm", "1/e") == "above 1/e to the end at 5 nm"
+    assert reached(frequency, 12.34, "nm", "1/e") == "1/e at 12.3 nm"
+    assert reached(frequency, math.inf, "nm", ".5") == "below .5 from the first shell on"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_dipr.ensembles.ensemble import Ensemble, Finished, combine, watch
+from napari_dipr.ensembles.ensemble import Ended, Ensemble, combine, watch
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import AGREE, FAMILIES, KINDS, NONE, TWIN, verdict
 from napari_dipr.experiment import Experiment
@@ -146,12 +146,12 @@ def _families(rng: np.random.Generator, way: int) -> Case:
     support = torch.from_numpy(ndimage.binary_dilation((np.abs(truth) > 0) | (np.abs(other) > 0)))
     recipe, seed = Recipe.parse("er*100; no shrinkwrap"), _seed(rng)
     first = 3 if way == 2 else STARTS // 2
-    finished: list[Finished] = []
+    ended: list[Ended] = []
     for x, count in ((truth, first), (other, STARTS - first)):
-        starts = Starts(support, torch.from_numpy(x), 0.1, seed + len(finished))
-        finished += _finished(problem, recipe, starts, count)
+        starts = Starts(support, torch.from_numpy(x), 0.1, seed + len(ended))
+        ended += _ended(problem, recipe, starts, count)
     made = ("a⊗b, no noise", "a⊗b, 1e6 photons", "a⊗b, 1e6 photons, 3 : 5")[way]
-    return Case(FAMILIES, made, combine(problem, finished, independent=False), measurement, known)
+    return Case(FAMILIES, made, combine(problem, ended, independent=False), measurement, known)
 
 
 def _none(rng: np.random.Generator, way: int) -> Case:
@@ -171,10 +171,10 @@ def _none(rng: np.random.Generator, way: int) -> Case:
 
 
 def _run(problem: Problem, recipe: Recipe, starts: Starts) -> Ensemble:
-    return combine(problem, _finished(problem, recipe, starts, STARTS), independent=starts.independent)
+    return combine(problem, _ended(problem, recipe, starts, STARTS), independent=starts.independent)
 
 
-def _finished(problem: Problem, recipe: Recipe, starts: Starts, count: int) -> tuple[Finished, ...]:
+def _ended(problem: Problem, recipe: Recipe, starts: Starts, count: int) -> tuple[Ended, ...]:
     steps = watch(problem, recipe, starts, count, interval=float("inf"))
     while True:
         try:

@@ -95,7 +95,7 @@ def ensemble(
 
         def progress(at: "Progress") -> None:
             of_batch = 0.0 if at.at is None else at.at.iteration / at.at.total * len(at.running)
-            done, last = len(at.finished), at.generation == generations
+            done, last = len(at.ended), at.generation == generations
             words = f"starts, {done} of {at.count} done" if done < at.count else "laying them over each other"
             words += "" if last else f" in generation {at.generation}"
             bar.update(task, completed=(at.generation - 1) * starts + done + of_batch, description=words)
@@ -119,7 +119,7 @@ def ensemble(
         except SolverError:  # going on would end in the same
             kept.end()
             raise
-    nmse = None if known is None else compared(found.ensemble.consensus.mean.numpy(), known, window)
+    nmse = None if known is None else compared(found.ensemble.object.numpy(), known, window)
     record = found.record(nmse=nmse)
     crystal = crystal_of(measurement, record.object, record.support)
     paths = write_records(files, record, crystal)
@@ -193,7 +193,13 @@ def thresholds(
             first = Starts(asked.support, seed=request.seed)
             return list(threshold_curve(asked.problem, asked.recipe, first, starts, chosen, progress=progress))
 
-        points = with_enough_memory(request.device, on, _remark)
+        every = with_enough_memory(request.device, on, _remark)
+    for point in every:
+        for one in point.diverged:
+            _remark(f"threshold {point.threshold:g}: {one}")
+    points = [point for point in every if point.rows]
+    if not points:
+        raise SolverError(f"All starts diverged, with each threshold. {every[0].diverged[0].why}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     shown = _shown([point.best for point in points])
     for heading in ("threshold", *shown, "support"):
@@ -212,7 +218,7 @@ def thresholds(
         {
             "by": least.criterion.words,
             "least": least.threshold,
-            "points": [{"threshold": p.threshold, "starts": [asdict(row) for row in p.rows]} for p in points],
+            "points": [{"threshold": p.threshold, "starts": [asdict(row) for row in p.rows]} for p in every],
         },
     )
     console.print(table)
@@ -269,15 +275,15 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
         console.print("  no PRTF: the starts are not independent")
     else:
         curve = common.prtf
-        beyond = reached(curve.resolution_beyond_chance, unit, "1/e")
+        beyond = reached(curve.frequency, curve.resolution_beyond_chance, unit, "1/e")
         console.print(
-            f"  PRTF: {curve.mean:.3f} in the mean, {reached(curve.resolution, unit, '1/e')}; of {curve.starts} starts "
-            f"chance alone leaves {curve.chance:.2f}, beyond it the PRTF is {beyond}"
+            f"  PRTF: {curve.mean:.3f} in the mean, {reached(curve.frequency, curve.resolution, unit, '1/e')}; of "
+            f"{curve.starts} starts chance alone leaves {curve.chance:.2f}, beyond it the PRTF is {beyond}"
         )
-    if common.fsc is not None:
+    if (fsc := common.fsc) is not None:
         console.print(
-            f"  FSC of two halves: {reached(common.fsc.resolution, unit, '.5')}, "
-            f"{reached(common.fsc.half_bit_resolution, unit, 'half a bit')}"
+            f"  FSC of two halves: {reached(fsc.frequency, fsc.resolution, unit, '.5')}, "
+            f"{reached(fsc.frequency, fsc.half_bit_resolution, unit, 'half a bit')}"
         )
     console.print(f"[bold]{escape(found.verdict.words)}[/]")
     if found.verdict.cause:

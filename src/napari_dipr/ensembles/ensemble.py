@@ -1,7 +1,8 @@
 """An ensemble: n starts of one measurement run, ranked, aligned, and what they have in common."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_dipr.ensembles.consensus import Consensus, consensus
 from napari_dipr.ensembles.ranking import FEWEST, Criterion, Row, criterion_of, kept, ranked, rows_of
 from napari_dipr.ensembles.starts import Given, Starts, batch_size, check_single, seed_of, together
 from napari_dipr.errors import SolverError
-from napari_dipr.solvers.problem import Problem
+from napari_dipr.solvers.problem import Errors, Problem
 from napari_dipr.solvers.recipe import Recipe
 from napari_dipr.solvers.run import Iterate, Reconstruction, run
 
@@ -33,13 +34,39 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """A start that did not come to its end, and why in words."""
+
+    number: int
+    seed: int
+    why: str
+
+    def __str__(self) -> str:
+        """Say which it is, as people count, and why it is left out."""
+        return f"Start {self.number + 1} (seed {self.seed}) is left out: {self.why}"
+
+
+Ended = Finished | Diverged
+
+
+def finished_of(ended: Sequence[Ended]) -> tuple[Finished, ...]:
+    """Return those of them that came to their end."""
+    return tuple(one for one in ended if isinstance(one, Finished))
+
+
+def diverged_of(ended: Sequence[Ended]) -> tuple[Diverged, ...]:
+    """Return those that did not."""
+    return tuple(one for one in ended if isinstance(one, Diverged))
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where an ensemble is.
 
     Attributes
     ----------
-    finished
-        The starts that are done, in the order of their numbers.
+    ended
+        The starts that are done or have diverged, in the order of their numbers: as many as there are, from the first.
     running
         The numbers of those that run now, as one batch.
     count
@@ -48,14 +75,22 @@ class Progress:
         Where the batch is; None between two.
     generation, generations
         Which this is, from 1, and how many there will be; see :mod:`~napari_dipr.ensembles.generations`.
+    before
+        What ended in the generations before, one after the other.
     """
 
-    finished: tuple[Finished, ...]
+    ended: tuple[Ended, ...]
     running: tuple[int, ...]
     count: int
     at: Iterate | None
     generation: int = 1
     generations: int = 1
+    before: tuple[Ended, ...] = ()
+
+    @property
+    def finished(self) -> tuple[Finished, ...]:
+        """Those that are done."""
+        return finished_of(self.ended)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +102,7 @@ class Ensemble:
     problem
         What was solved.
     rows
-        ``n`` of them, in the order of their numbers.
+        Of those that came to their end, ``n`` of them, in the order of their numbers.
     order
         Their places, the best first.
     criterion
@@ -82,6 +117,8 @@ class Ensemble:
         Of the kept ones.
     independent, basis
         As :func:`combine` was told.
+    diverged
+        The starts that are left out, for they did not come to their end.
     """
 
     problem: Problem = field(repr=False)
@@ -94,6 +131,7 @@ class Ensemble:
     consensus: Consensus = field(repr=False)
     independent: bool = True
     basis: NDArray[np.float64] | None = field(default=None, repr=False)
+    diverged: tuple[Diverged, ...] = ()
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -104,6 +142,22 @@ class Ensemble:
     def support(self) -> Tensor:
         """Where most of the kept starts have their support, boolean ``[*grid]``."""
         return self.supports[list(self.members)].double().mean(0) >= MAJORITY
+
+    @cached_property
+    def object(self) -> Tensor:
+        """The mean as a result ``[*grid]``: inside :attr:`support`, and real or positive where that is known.
+
+        That of the consensus is not cut, for its curves to tell of the starts and not of the cut.
+        """
+        problem = self.problem
+        mean, inside = (x[None].to(problem.device) for x in (self.consensus.mean, self.support))
+        x = mean if problem.dtype.is_complex else mean.real
+        return problem.project_object(x.to(problem.dtype), inside)[0].cpu()
+
+    @cached_property
+    def errors(self) -> Errors:
+        """How well :attr:`object` explains the measurement: no better than the starts, for phases cancel in a mean."""
+        return self.problem.errors(self.object[None].to(self.problem.device))
 
     @property
     def unit(self) -> str:
@@ -125,7 +179,8 @@ class Ensemble:
         SolverError
             If fewer than two are.
         """
-        return _of(self.problem, self.rows, self.objects, self.supports, kept, self.independent, self.basis)
+        known = self.independent, self.basis, self.diverged
+        return _of(self.problem, self.rows, self.objects, self.supports, kept, *known)
 
 
 def ensemble(
@@ -155,13 +210,13 @@ def ensemble(
     SolverError
         As :func:`watch` and :func:`combine`.
     """
-    finished = drained(watch(problem, recipe, starts, count, **options), progress)
-    return combine(problem, finished, most=most, basis=basis, independent=starts.independent)
+    ended = drained(watch(problem, recipe, starts, count, **options), progress)
+    return combine(problem, ended, most=most, basis=basis, independent=starts.independent)
 
 
 def drained(
-    steps: Generator[Progress, bool | None, tuple[Finished, ...]], progress: Callable[[Progress], bool | None] | None
-) -> tuple[Finished, ...]:
+    steps: Generator[Progress, bool | None, tuple[Ended, ...]], progress: Callable[[Progress], bool | None] | None
+) -> tuple[Ended, ...]:
     """Run starts to their end, telling where they are; what is returned answers them."""
     try:
         at = next(steps)
@@ -177,14 +232,15 @@ def watch(
     starts: Starts | Given,
     count: int,
     *,
-    done: Sequence[Finished] = (),
+    done: Sequence[Ended] = (),
     batch: int | None = None,
     interval: float = 0.1,
     record_every: int = 0,
-) -> Generator[Progress, bool | None, tuple[Finished, ...]]:
+) -> Generator[Progress, bool | None, tuple[Ended, ...]]:
     """Run starts of one measurement in batches, yielding where it is by the clock and after each batch.
 
-    Where an accelerator's memory is full, batches of half the size are taken.
+    Where an accelerator's memory is full, batches of half the size are taken. A batch that diverges is run again start
+    by start: the one that does so is left out, and the others come out as they would have.
 
     Parameters
     ----------
@@ -195,7 +251,7 @@ def watch(
     starts, count
         From where, and how many.
     done
-        The first ones, where they have come to their end already.
+        What became of the first ones, where that is known already.
     batch
         How many at once; None for what :func:`~napari_dipr.ensembles.starts.batch_size` says.
     interval, record_every
@@ -208,43 +264,50 @@ def watch(
 
     Returns
     -------
-    tuple of Finished
+    tuple of Finished or Diverged
+        In the order of their numbers.
 
     Raises
     ------
     SolverError
-        If the problem is a batch, there are fewer than two starts, or one diverges.
+        If the problem is a batch, or there are fewer than two starts.
     """
     check_single(problem)
     if count < FEWEST:
         raise SolverError(f"An ensemble of {count} says nothing of agreement: take {FEWEST} starts or more.")
     size = batch_size(problem, recipe, count) if batch is None else batch
-    finished = list(done[:count])
-    while len(finished) < count:
-        numbers = tuple(range(len(finished), min(len(finished) + size, count)))
+    ended = list(done[:count])
+    alone = 0  # up to this number start by start
+    while (first := len(ended)) < count:
+        numbers = tuple(range(first, min(first + (1 if first < alone else size), count)))
+        seeds = [seed_of(starts.seed, number) for number in numbers]
+        here = Progress(tuple(ended), numbers, count, None)
         try:
-            result = yield from _run_batch(
-                problem, recipe, starts, numbers, tuple(finished), count, interval, record_every
-            )
+            result = yield from _run_batch(problem, recipe, starts, here, interval, record_every)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size == 1:
+            if not is_out_of_memory(error) or len(numbers) == 1:
                 raise
             result, size = None, max(1, size // 2)
             release_memory()
             continue
-        if result is None:
+        except SolverError as error:
+            if len(numbers) > 1:
+                alone = numbers[-1] + 1
+                continue
+            ended.append(Diverged(first, seeds[0], str(error)))
+        else:
+            if result is None:
+                break
+            objects, supports = result.object.cpu(), result.support.cpu()
+            ended += map(Finished, rows_of(result, numbers, seeds), objects, supports)
+        if (yield Progress(tuple(ended), (), count, None)):
             break
-        rows = rows_of(result, numbers, [seed_of(starts.seed, number) for number in numbers])
-        objects, supports = result.object.cpu(), result.support.cpu()
-        finished += [Finished(row, x, s) for row, x, s in zip(rows, objects, supports, strict=True)]
-        if (yield Progress(tuple(finished), (), count, None)):
-            break
-    return tuple(finished)
+    return tuple(ended)
 
 
 def combine(
     problem: Problem,
-    finished: Sequence[Finished],
+    ended: Sequence[Ended],
     *,
     most: int | None = None,
     basis: NDArray[np.float64] | None = None,
@@ -256,8 +319,8 @@ def combine(
     ----------
     problem
         That they are of.
-    finished
-        At least two.
+    ended
+        At least two that came to their end.
     most
         How many to keep at most, see :func:`~napari_dipr.ensembles.ranking.kept`.
     basis
@@ -271,14 +334,28 @@ def combine(
         If there are fewer than two.
     """
     check_single(problem)
-    if len(finished) < FEWEST:
-        raise SolverError(f"{len(finished)} starts came to their end; of fewer than {FEWEST} nothing can be said.")
+    finished = enough_of(ended)
     rows = tuple(f.row for f in finished)
     criterion = criterion_of(rows)
     best = ranked(rows, criterion)[0]
     objects, found = align(torch.stack([f.object for f in finished]), best)
     supports = torch.stack([r.remove_from_support(f.support) for r, f in zip(found, finished, strict=True)])
-    return _of(problem, rows, objects, supports, kept(rows, criterion, most), independent, basis)
+    return _of(problem, rows, objects, supports, kept(rows, criterion, most), independent, basis, diverged_of(ended))
+
+
+def enough_of(ended: Sequence[Ended]) -> tuple[Finished, ...]:
+    """Return the starts that came to their end.
+
+    Raises
+    ------
+    SolverError
+        If there are fewer than two.
+    """
+    finished = finished_of(ended)
+    if len(finished) < FEWEST:
+        words = f"{len(finished)} starts came to their end; of fewer than {FEWEST} nothing can be said."
+        raise SolverError(" ".join([words, *map(str, diverged_of(ended)[:1])]))
+    return finished
 
 
 def _of(
@@ -289,6 +366,7 @@ def _of(
     chosen: Sequence[bool],
     independent: bool,
     basis: NDArray[np.float64] | None,
+    diverged: tuple[Diverged, ...],
 ) -> Ensemble:
     if len(chosen) != len(rows) or sum(chosen) < FEWEST:
         raise SolverError(f"{sum(chosen)} of {len(rows)} starts are kept; keep {FEWEST} or more of them.")
@@ -297,28 +375,25 @@ def _of(
     members = [i for i in order if chosen[i]]
     laid = align_to_mean(objects, members=members)
     common = consensus(problem, laid[members], supports[members], independent=independent, basis=basis)
-    return Ensemble(
-        problem, rows, order, criterion, tuple(map(bool, chosen)), laid, supports, common, independent, basis
-    )
+    flags = tuple(map(bool, chosen))
+    return Ensemble(problem, rows, order, criterion, flags, laid, supports, common, independent, basis, diverged)
 
 
 def _run_batch(
     problem: Problem,
     recipe: Recipe,
     starts: Starts | Given,
-    numbers: tuple[int, ...],
-    finished: tuple[Finished, ...],
-    count: int,
+    here: Progress,
     interval: float,
     record_every: int,
 ) -> Generator[Progress, bool | None, Reconstruction | None]:
     """Run some starts as one batch; None where it was stopped."""
-    whole, state = together(problem, [starts.start(problem, number) for number in numbers])
+    whole, state = together(problem, [starts.start(problem, number) for number in here.running])
     steps = run(whole, recipe, state, interval=interval, record_every=record_every)
     while True:
         try:
             at = next(steps)
         except StopIteration as end:
             return end.value
-        if (yield Progress(finished, numbers, count, at)):
+        if (yield replace(here, at=at)):
             return None

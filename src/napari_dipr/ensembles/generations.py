@@ -22,7 +22,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dipr.ensembles.alignment import align
-from napari_dipr.ensembles.ensemble import Ensemble, Finished, Progress, combine, drained, watch
+from napari_dipr.ensembles.ensemble import (
+    Diverged,
+    Ended,
+    Ensemble,
+    Finished,
+    Progress,
+    combine,
+    diverged_of,
+    drained,
+    enough_of,
+    finished_of,
+    watch,
+)
 from napari_dipr.ensembles.ranking import criterion_of, ranked
 from napari_dipr.ensembles.starts import Given, Starts
 from napari_dipr.errors import SolverError
@@ -65,9 +77,9 @@ def guided(
     SolverError
         As :func:`evolve` and :func:`~napari_dipr.ensembles.ensemble.combine`.
     """
-    finished = drained(evolve(problem, recipe, starts, count, generations, **options), progress)
+    ended = drained(evolve(problem, recipe, starts, count, generations, **options), progress)
     independent = starts.independent and generations == 1
-    return combine(problem, finished, most=most, basis=basis, independent=independent)
+    return combine(problem, ended, most=most, basis=basis, independent=independent)
 
 
 def evolve(
@@ -79,12 +91,14 @@ def evolve(
     *,
     later: Recipe | None = None,
     breed: Breed = "root",
+    done: Sequence[Ended] = (),
     **options: Any,
-) -> Generator[Progress, bool | None, tuple[Finished, ...]]:
+) -> Generator[Progress, bool | None, tuple[Ended, ...]]:
     """Run generations of starts of one measurement, yielding where they are.
 
     The best start is not bred, but goes on as it is, and keeps its place where that made it worse: a generation's best
-    is never worse than that of the one before.
+    is never worse than that of the one before. A start that diverges is left out for good in the first generation; in a
+    later one its parent stays.
 
     Parameters
     ----------
@@ -96,6 +110,9 @@ def evolve(
         The recipe of those after the first; None for the same.
     breed
         How, see :func:`bred`.
+    done
+        What became of the first ones of all generations, one after the other, where that is known already: those of
+        ``before`` and ``ended`` of a :class:`~napari_dipr.ensembles.ensemble.Progress`.
 
     Yields
     ------
@@ -104,34 +121,43 @@ def evolve(
 
     Returns
     -------
-    tuple of Finished
-        The last generation, in the order of their numbers; their rows count the iterations and seconds of all.
+    tuple of Finished or Diverged
+        The last generation, in the order of their numbers, and those that diverged in the first; rows count the
+        iterations and seconds of all generations.
 
     Raises
     ------
     SolverError
-        If there are no generations or no such way to breed, or as :func:`~napari_dipr.ensembles.ensemble.watch`.
+        If there are no generations or no such way to breed, fewer than two starts are left to breed, or as
+        :func:`~napari_dipr.ensembles.ensemble.watch`.
     """
     if generations < 1 or breed not in get_args(Breed):
         raise SolverError(f"{generations} generations bred by {breed!r}: take 1 or more, by 'root' or 'mean'.")
     population: tuple[Finished, ...] = ()
+    before: tuple[Ended, ...] = ()
     begun: Starts | Given = starts
+    diverged: tuple[Diverged, ...] = ()
     for generation in range(1, generations + 1):
         plan = recipe if generation == 1 or later is None else later
-        steps = watch(problem, plan, begun, count, **options)
+        number = count if generation == 1 else len(population)
+        steps = watch(problem, plan, begun, number, done=done[len(before) : len(before) + number], **options)
         stop: bool | None = None
         try:
             at = next(steps)
             while True:
-                answer = yield replace(at, generation=generation, generations=generations)
+                answer = yield replace(at, generation=generation, generations=generations, before=before)
                 stop = stop or answer
                 at = steps.send(answer)
         except StopIteration as end:
-            population = _succeeded(population, end.value)
+            ended = end.value
+        if generation == 1:
+            population, diverged = finished_of(ended), diverged_of(ended)
+        else:
+            population = _succeeded(population, ended)
         if stop or generation == generations:
             break
-        begun = children(problem, plan, population, breed, starts.seed)
-    return population
+        begun, before = children(problem, plan, enough_of((*population, *diverged)), breed, starts.seed), before + ended
+    return *population, *diverged
 
 
 def children(
@@ -180,16 +206,18 @@ def bred(a: Tensor, b: Tensor, breed: Breed = "root") -> Tensor:
     return (a.abs() * b.abs()).sqrt() * halfway
 
 
-def _succeeded(before: Sequence[Finished], after: Sequence[Finished]) -> tuple[Finished, ...]:
+def _succeeded(before: Sequence[Finished], after: Sequence[Ended]) -> tuple[Finished, ...]:
     """Return the next population: children in their parents' places, as far as there are some, the best one kept."""
-    if not before:
-        return tuple(after)
     rows = [f.row for f in before]
     criterion = criterion_of(rows)
     best = ranked(rows, criterion)[0]
     population = list(before)
     for i, (parent, child) in enumerate(zip(before, after, strict=False)):
-        spent = {name: getattr(parent.row, name) + getattr(child.row, name) for name in ("iterations", "seconds")}
+        if isinstance(child, Diverged):
+            population[i] = replace(parent, row=replace(parent.row, ended=f"as a generation before: {child.why}"))
+            continue
+        told = {name: getattr(parent.row, name) + getattr(child.row, name) for name in ("iterations", "seconds")}
+        told |= {"number": parent.row.number, "seed": parent.row.seed}
         kept = parent if i == best and criterion.of(child.row) > criterion.of(parent.row) else child
-        population[i] = replace(kept, row=replace(kept.row, **spent))
+        population[i] = replace(kept, row=replace(kept.row, **told))
     return tuple(population)

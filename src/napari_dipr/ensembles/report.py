@@ -25,6 +25,7 @@ def report(ensemble: Ensemble, verdict: Verdict) -> dict[str, Any]:
         "starts": [
             {**asdict(row), "number": row.ordinal, "rank": rank[i], "kept": e.kept[i]} for i, row in enumerate(e.rows)
         ],
+        "diverged": [{**asdict(one), "number": one.number + 1} for one in e.diverged],
         "independent": e.independent,
         "criterion": {"by": e.criterion.words, "warning": e.criterion.warning},
         "kept": [e.rows[i].ordinal for i in e.members],

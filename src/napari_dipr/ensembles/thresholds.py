@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from napari_dipr.ensembles.ensemble import Progress, drained, watch
+from napari_dipr.ensembles.ensemble import Diverged, Progress, diverged_of, drained, finished_of, watch
 from napari_dipr.ensembles.ranking import Criterion, Row, criterion_of, ranked
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.errors import RecipeError
@@ -20,18 +20,21 @@ class Point:
     threshold
         Share of the reference that is inside.
     rows
-        The starts, the best first.
+        The starts that came to their end, the best first; there may be none.
     criterion
         What they are ranked by.
+    diverged
+        Those that did not.
     """
 
     threshold: float
     rows: tuple[Row, ...]
     criterion: Criterion
+    diverged: tuple[Diverged, ...] = ()
 
     @property
     def best(self) -> Row:
-        """The best start."""
+        """The best start of one or more."""
         return self.rows[0]
 
 
@@ -60,7 +63,7 @@ def threshold_curve(
     thresholds
         Between 0 and 1.
     progress
-        Told the number of the threshold and how many starts are done.
+        Told the number of the threshold and how many starts have ended.
 
     Yields
     ------
@@ -89,8 +92,9 @@ def threshold_curve(
 
         def tell(at: Progress, number: int = number) -> None:
             if progress is not None:
-                progress(number, len(at.finished))
+                progress(number, len(at.ended))
 
-        rows = [f.row for f in drained(watch(problem, changed, starts, count, interval=1.0), tell)]
+        ended = drained(watch(problem, changed, starts, count, interval=1.0), tell)
+        rows = [f.row for f in finished_of(ended)]
         criterion = criterion_of(rows)
-        yield Point(threshold, tuple(rows[i] for i in ranked(rows, criterion)), criterion)
+        yield Point(threshold, tuple(rows[i] for i in ranked(rows, criterion)), criterion, diverged_of(ended))

@@ -1,4 +1,4 @@
-"""The starts of an ensemble that came to their end, kept for when the program or the machine goes down."""
+"""What became of the starts of an ensemble, kept for when the program or the machine goes down."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +10,14 @@ from napari_dipr.io.cutoff import MOST_BYTES, STARTS, Held
 from napari_dipr.io.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
-    from napari_dipr.ensembles.ensemble import Finished
+    from napari_dipr.ensembles.ensemble import Ended
     from napari_dipr.measurement import Measurement
 
 
 class KeptStarts:
-    """Keeps each start in a file of its own, once. What runs is lost: a batch of starts at most.
+    """Keeps each start that ended in a file of its own, once; of one that diverged, that it did so.
+
+    What runs is lost: a batch of starts at most.
 
     A disk that is full or cannot be written to does not end the starts: it is told once.
 
@@ -26,7 +28,7 @@ class KeptStarts:
     settings
         What whoever goes on will need to know, plain JSON.
     count
-        How many there will be.
+        How many there will be at most, in all generations.
     tell
         Told in words where they cannot be kept.
     claim
@@ -51,7 +53,7 @@ class KeptStarts:
         self._held: Held | None = None if claim is None else claim.held
         self.written, self._failed = 0, False
 
-    def load(self) -> "tuple[Finished, ...]":
+    def load(self) -> "tuple[Ended, ...]":
         """Return those that were kept, from the first one on, as far as their files are whole."""
         found: list[Any] = []
         while self._held is not None and len(found) < self.count:
@@ -62,15 +64,15 @@ class KeptStarts:
         self.written = len(found)
         return tuple(found)
 
-    def keep(self, finished: "Sequence[Finished]") -> None:
-        """Keep those that are not yet."""
+    def keep(self, ended: "Sequence[Ended]") -> None:
+        """Keep those that are not yet, of all from the first one on."""
         if self._failed:
             return
         try:
-            for number in range(self.written, len(finished)):
+            for number in range(self.written, len(ended)):
                 if self._held is None:
                     self._held = new_folder(self.measurement, self.settings, starts=self.count)
-                write_sealed(_place(self._held.folder, number), {"start": finished[number]}, MOST_BYTES / self.count)
+                write_sealed(_place(self._held.folder, number), {"start": ended[number]}, MOST_BYTES / self.count)
                 self.written = number + 1
         except (OSError, MemoryError) as error:
             self._failed = True

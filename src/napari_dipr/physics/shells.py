@@ -70,10 +70,10 @@ def half_period(cutoff: float | None) -> float | None:
     return None if cutoff is None else 1 / (2 * cutoff) if cutoff else float("inf")
 
 
-def reached(resolution: float | None, unit: str, level: str) -> str:
-    """Say in words where a curve falls below a level, by what :func:`half_period` returns."""
+def reached(frequency: NDArray[np.float64], resolution: float | None, unit: str, level: str) -> str:
+    """Say in words where a curve over ``frequency`` falls below a level, by what :func:`half_period` returns."""
     if resolution is None:
-        return f"above {level} to the end"
+        return f"above {level} to the end at {1 / (2 * frequency[-1]):.3g} {unit}"
     return (
         f"{level} at {resolution:.3g} {unit}" if np.isfinite(resolution) else f"below {level} from the first shell on"
     )

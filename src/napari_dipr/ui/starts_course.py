@@ -97,7 +97,7 @@ class Course:
         if at is None:
             return 0.0
         running = 0.0 if at.at is None else len(at.running) * at.at.iteration / at.at.total
-        return (len(at.finished) + running) / at.count
+        return (len(at.ended) + running) / at.count
 
     def __str__(self) -> str:
         """Say in words where it is, and what the starts that run have come to."""
@@ -116,12 +116,12 @@ class Course:
 
 
 def carry_out(order: Order, course: Course) -> Outcome | None:
-    """Run starts, and average the better ones; None where fewer than two came to their end. For a worker.
+    """Run starts, and average the better ones; None where fewer than two ended before a stop. For a worker.
 
     Raises
     ------
     DiprError
-        If the support does not do, the recipe cannot be read, or a start diverges.
+        If the support does not do, the recipe cannot be read, or so many starts diverge that fewer than two are left.
     """
     load_torch()
     from torch import from_numpy
@@ -151,19 +151,23 @@ def carry_out(order: Order, course: Course) -> Outcome | None:
         pass
     finally:
         trim_memory()
-    if len(course.outcome.rows) < 2 or course.is_unwanted:
+    if course.is_unwanted or (course.stopped and len(course.outcome.rows) < 2):
         return None
     return course.outcome.averaged(None, order.most, course.say)
 
 
 def _tell(course: Course, progress: "Progress") -> None:
     """Let the window know where the worker is."""
+    from napari_dipr.ensembles.ensemble import diverged_of
+
     outcome = course.outcome
     assert outcome is not None
-    if new := progress.finished[len(outcome.finished) :]:
-        pictures = tuple(picture_of(one.object, one.support) for one in new)
-        course.outcome = replace(outcome, finished=progress.finished, pictures=(*outcome.pictures, *pictures))
-        course.words = f"{len(progress.finished)} of {progress.count} done"
+    finished, diverged = progress.finished, diverged_of(progress.ended)
+    if len(progress.ended) > len(outcome.finished) + len(outcome.diverged):
+        pictures = tuple(picture_of(one.object, one.support) for one in finished[len(outcome.finished) :])
+        pictures = (*outcome.pictures, *pictures)
+        course.outcome = replace(outcome, finished=finished, diverged=diverged, pictures=pictures)
+        course.words = f"{len(finished)} of {progress.count} done"
     course.progress = progress
     if progress.at is not None and course.mailbox.wants_snapshot():
         course.snapshot = drawn(

@@ -15,7 +15,7 @@ from napari_dipr.ui.worker import Snapshot, pictures_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dipr.ensembles.ensemble import Ensemble, Finished
+    from napari_dipr.ensembles.ensemble import Diverged, Ensemble, Finished
     from napari_dipr.ensembles.ranking import Criterion, Row
     from napari_dipr.ensembles.starts import Starts
     from napari_dipr.ensembles.verdict import Verdict
@@ -40,6 +40,8 @@ class Outcome:
     finished, pictures
         Those that are done, in the order of their numbers, and a small grey picture of each; an ensemble has the former
         instead.
+    diverged
+        Those that are left out, for they did not come to their end.
     ensemble, verdict, mean
         Of those averaged last; None before.
     """
@@ -53,6 +55,7 @@ class Outcome:
     settings: dict[str, Any]
     finished: "tuple[Finished, ...]" = ()
     pictures: tuple[NDArray[np.uint8], ...] = ()
+    diverged: "tuple[Diverged, ...]" = ()
     ensemble: "Ensemble | None" = None
     verdict: "Verdict | None" = None
     mean: Snapshot | None = None
@@ -100,7 +103,7 @@ class Outcome:
             say(f"laying {len(self.finished)} starts over each other")
             ensemble = combine(
                 self.problem,
-                self.finished,
+                (*self.finished, *self.diverged),
                 most=most,
                 basis=self.measurement.voxel_basis,
                 independent=self.starts.independent,
@@ -161,11 +164,14 @@ class Outcome:
         return "voxels" if self.measurement.voxel_basis is None else "nm"
 
     def sentences(self) -> list[str]:
-        """Say what the mean is worth: verdict and cause, spread, modes, and resolutions."""
+        """Say what the mean is worth: verdict and cause, spread, modes, and resolutions; and which starts diverged."""
+        from napari_dipr.physics.shells import reached
+
         ensemble, judged = self.ensemble, self.verdict
+        left_out = [str(one) for one in self.diverged]
         if ensemble is None or judged is None:
-            return []
-        common = ensemble.consensus
+            return left_out
+        common, unit = ensemble.consensus, self.unit
         numbers = ", ".join(str(ensemble.rows[i].ordinal) for i in ensemble.members)
         said = [f"<b>{judged.kind.capitalize()}</b>{judged.words.removeprefix(judged.kind)}."]
         if judged.cause:
@@ -177,19 +183,23 @@ class Outcome:
         if self.mean is not None and self.mean.nmse is not None:
             said.append(f"nmse of the mean {self.mean.nmse:.2g} against the known object.")
         if common.prtf is not None:
-            said.append(f"PRTF {_where(common.prtf, {'1/e': common.prtf.resolution}, self.unit)}.")
+            curve = common.prtf
+            said.append(f"PRTF: {reached(curve.frequency, curve.resolution, unit, '1/e')}.")
             said.append(
-                f"Of {common.prtf.starts} starts chance alone leaves {common.prtf.chance:.2f}: beyond it the PRTF "
-                f"{_where(common.prtf, {'1/e': common.prtf.resolution_beyond_chance}, self.unit)}."
+                f"Of {curve.starts} starts chance alone leaves {curve.chance:.2f}; beyond it the PRTF is "
+                f"{reached(curve.frequency, curve.resolution_beyond_chance, unit, '1/e')}."
             )
         else:
             said.append("No PRTF: the starts are not independent of each other.")
         if (fsc := common.fsc) is not None:
-            levels = {"½": fsc.resolution, "the half-bit curve": fsc.half_bit_resolution}
-            said.append(f"FSC of two halves {_where(fsc, levels, self.unit)}. (Resolutions are half periods.)")
+            half, bit = (
+                reached(fsc.frequency, resolution, unit, level)
+                for resolution, level in ((fsc.resolution, "½"), (fsc.half_bit_resolution, "half a bit"))
+            )
+            said.append(f"FSC of two halves: {half}, {bit}. (Resolutions are half periods.)")
         if ensemble.criterion.warning:
             said.append(f"{ensemble.criterion.warning}.")
-        return said
+        return said + left_out
 
 
 def picture_of(x: "Tensor", support: "Tensor") -> NDArray[np.uint8]:
@@ -197,39 +207,19 @@ def picture_of(x: "Tensor", support: "Tensor") -> NDArray[np.uint8]:
     return thumbnail(x.abs().numpy(), support.numpy())
 
 
-def _where(curve: Any, levels: dict[str, float | None], unit: str) -> str:
-    """Say in words at which resolution (half a period) a curve falls below each level, if it does."""
-    above = [level for level, value in levels.items() if value is None]
-    words = [
-        f"falls below {level} at {value:.3g} {unit}" if np.isfinite(value) else f"is below {level} from its beginning"
-        for level, value in levels.items()
-        if value is not None
-    ]
-    if above:
-        words.append(f"stays above {' and '.join(above)} up to its end at {1 / (2 * curve.frequency[-1]):.3g} {unit}")
-    return " and ".join(words)
-
-
 def _mean(ensemble: "Ensemble", truth: NDArray[np.complex64] | None) -> Snapshot:
     """Return the mean as an iterate to show, in the support that most of those averaged have."""
     import torch
 
+    from napari_dipr.ensembles.ranking import figures_of
     from napari_dipr.physics.symmetry import nmse
 
-    support, problem = ensemble.support, ensemble.problem
-    mean, inside = (x[None].to(problem.device) for x in (ensemble.consensus.mean, support))
-    x = problem.project_object((mean.real if problem.whole else mean).to(problem.dtype), inside)
-    errors = problem.errors(x)
-    known = {}
-    for name in FIGURES:
-        value = getattr(errors.free if name.startswith("free_") else errors, name.removeprefix("free_"), None)
-        known[name] = None if value is None else float(value[0])
+    x, known = ensemble.object, figures_of(ensemble.errors)
     rows = [ensemble.rows[i] for i in ensemble.members]
-    x = x.cpu()
-    error = None if truth is None else float(nmse(x, torch.from_numpy(truth)[None])[0])
+    error = None if truth is None else float(nmse(x[None], torch.from_numpy(truth)[None])[0])
     seconds = sum(row.seconds for row in ensemble.rows)
     ended = f"the mean of {len(rows)} of {len(ensemble.rows)} starts"
-    snapshot = _snapshot(x[0], support, None, max(row.iterations for row in rows), seconds, known, ended)
+    snapshot = _snapshot(x, ensemble.support, None, max(row.iterations for row in rows), seconds, known, ended)
     variance = ensemble.consensus.variance.float().numpy()
     return replace(snapshot, nmse=error, fields={"variance": variance})
 
