@@ -4,7 +4,9 @@ Most need no data but what the package ships. Tests on measured patterns look fo
 environment variable ``NAPARI_DIPR_DATA`` names (it holds ``scan54`` and others), and are skipped without it.
 """
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +33,23 @@ def measured_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("NAPARI_DIPR_DATA does not name a folder of measured patterns")
     return Path(folder)
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """Have starts of these numbers begin, and so end, with what is not finite."""
+    from napari_dipr.ensembles.starts import Starts
+
+    def make(*numbers):
+        honest = Starts.start
+
+        def start(self, problem, number):
+            begun = honest(self, problem, number)
+            return replace(begun, object=begun.object * math.nan) if number in numbers else begun
+
+        monkeypatch.setattr(Starts, "start", start)
+
+    return make
 
 
 @pytest.fixture

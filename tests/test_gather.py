@@ -5,9 +5,11 @@ import torch
 from napari_dipr.errors import RecipeError
 from napari_dipr.experiment import simulate
 from napari_dipr.gather import FREE, gather
+from napari_dipr.io.checkpoint import Claim
+from napari_dipr.io.cutoff import cut_off
 from napari_dipr.io.record import read_record, write_record
 from napari_dipr.physics.registration import register
-from napari_dipr.reconstruct import Request
+from napari_dipr.reconstruct import Keeping, Request
 from napari_dipr.samples import sample
 
 
@@ -122,3 +124,37 @@ def test_guided_generations_are_told_and_have_no_transfer_function(known):
     assert found.figures["prtf"] is None
     assert {row["iterations"] for row in found.figures["starts"]} == {80}
     assert found.record().provenance["start"]["object"].endswith("after 2 guided generations")
+
+
+def test_a_start_that_diverges_is_told_and_left_out(known, diverging):
+    said = []
+    diverging(1)
+    found = gather(request(recipe="hio*9; no shrinkwrap"), known[0], 4, say=said.append)
+    assert len(found.ensemble.rows) == 3
+    assert said == [str(one) for one in found.ensemble.diverged]
+    assert [one["number"] for one in found.record().provenance["ensemble"]["diverged"]] == [2]
+
+
+@pytest.mark.parametrize("generations", [1, 3])
+def test_what_was_cut_off_goes_on_to_the_same(known, diverging, generations):
+    asked = request(recipe="hio*20; shrinkwrap(threshold=0.1); settling"), known[0], 3
+    diverging(1)
+    whole = gather(*asked, generations=generations)
+
+    def stopped(at):
+        if len(at.before) + len(at.ended) == (2 if generations == 1 else 6):
+            raise KeyboardInterrupt
+
+    keeping = Keeping({"words": []})
+    with pytest.raises(KeyboardInterrupt):
+        gather(*asked, generations=generations, keeping=keeping, progress=stopped)
+    keeping.begin_starts(known[0], 3, print).leave()
+    (run,) = cut_off()
+    assert (run.iteration, run.total) == ((2, 3) if generations == 1 else (6, 9))
+    keeping, ran = Keeping({}, claim=Claim(run)), []
+    again = gather(*asked, generations=generations, keeping=keeping, progress=lambda at: ran.append(at) and False)
+    assert len(ran[0].before) + len(ran[0].ended) == run.iteration
+    assert torch.equal(again.ensemble.objects, whole.ensemble.objects)
+    assert again.ensemble.diverged == whole.ensemble.diverged
+    keeping.end()
+    assert cut_off() == []

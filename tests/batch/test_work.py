@@ -166,6 +166,13 @@ def test_of_several_starts_the_mean_and_a_verdict_are_kept(make_job, scans):
     assert len(told["ensemble"]["starts"]) == 3
 
 
+def test_a_start_that_diverges_is_left_out_and_told(make_job, scans, diverging):
+    diverging(1)
+    (row,) = solve_patterns(make_job(starts=3, support=None), scans(1))
+    assert row["state"] == "done"
+    assert [words for words in row["remarks"] if words.startswith("Start 2")]
+
+
 def test_the_truth_of_a_sample_is_compared_with(make_job):
     job = make_job(recipe="hio")
     (row,) = solve_patterns(job, patterns_of(["sample:fashion-5"]))

@@ -130,3 +130,24 @@ def test_nothing_that_is_read_is_replaced(tmp_path):
         assert result.exit_code == 1
         assert "would replace the measurement itself" in result.stderr
     assert (tmp_path / "pattern.npz").read_bytes() == before
+
+
+def test_starts_that_diverge_are_told(tmp_path, diverging):
+    words = ("sample:fashion-0", "--support", "autocorrelation", "--recipe", "hio*9; shrinkwrap", "--starts", 3)
+    diverging(1)
+    result = call("ensemble", *words, "-o", tmp_path / "m.npz", "--json", tmp_path / "f.json")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"Start 2 \(seed 1000003\)\s+is left out", result.stderr)
+    assert [one["number"] for one in json.loads((tmp_path / "f.json").read_text())["diverged"]] == [2]
+    result = call("thresholds", *words, "--thresholds", 0.1, "--json", "-")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"threshold 0.1: Start 2", result.stderr)
+    assert len(json.loads(result.stdout)["points"][0]["starts"]) == 2
+    diverging(0)
+    result = call("ensemble", *words, "-o", tmp_path / "m.npz")
+    assert result.exit_code == 1
+    assert "1 starts came to their end" in result.stderr
+    diverging(2)
+    result = call("thresholds", *words, "--thresholds", 0.1)
+    assert result.exit_code == 1
+    assert "All starts diverged, with each threshold" in result.stderr

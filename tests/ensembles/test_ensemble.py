@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from napari_dipr.ensembles import ensemble as module
-from napari_dipr.ensembles.ensemble import combine, ensemble, watch
-from napari_dipr.ensembles.starts import Starts
+from napari_dipr.ensembles.ensemble import Diverged, Finished, combine, ensemble, watch
+from napari_dipr.ensembles.starts import Starts, seed_of
 from napari_dipr.errors import SolverError
 from napari_dipr.physics.symmetry import nmse
 from napari_dipr.solvers.problem import Problem
@@ -81,6 +81,59 @@ def test_a_batch_that_does_not_fit_is_halved(simulated, monkeypatch):
     _, finished = drained(watch(problem, SHORT, Starts(support), 5, batch=5))
     assert sizes == [5, 2, 2, 1]
     assert [f.row.number for f in finished] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("recipe", ["hio*6; no shrinkwrap", "hio*6; shrinkwrap(every=2)", "hio*6; settling(every=2)"])
+def test_a_start_that_diverges_is_left_out_and_the_others_come_out_as_they_would_have(simulated, diverging, recipe):
+    problem, _, support = simulated(1e5)
+    asked = problem, Recipe.parse(recipe), Starts(support, seed=7), 7
+    _, whole = drained(watch(*asked, batch=1))
+    diverging(1)
+    seen, ended = drained(watch(*asked, batch=3, interval=0))
+    assert [type(one) is Diverged for one in ended] == [False, True, *[False] * 5]
+    assert (ended[1].number, ended[1].seed) == (1, seed_of(7, 1))
+    assert str(ended[1]).startswith(f"Start 2 (seed {seed_of(7, 1)}) is left out: The iterate is no longer finite")
+    # Those of its batch are run again, each by itself; the next ones together as ever.
+    running = list(dict.fromkeys(at.running for at in seen if at.at is not None))
+    assert running == [(0, 1, 2), (0,), (1,), (2,), (3, 4, 5), (6,)]
+    for k in (0, 2):
+        assert torch.equal(ended[k].object, whole[k].object)
+        assert torch.equal(ended[k].support, whole[k].support)
+    assert [len(at.ended) for at in seen if at.at is None] == [1, 2, 3, 6, 7]
+    assert len(seen[-1].finished) == 6
+    _, again = drained(watch(*asked, batch=3, done=ended[:2]))
+    assert again[:2] == ended[:2]
+    assert torch.equal(again[6].object, ended[6].object)
+
+    found = combine(problem, ended)
+    assert [row.number for row in found.rows] == [0, 2, 3, 4, 5, 6]
+    assert found.diverged == found.keeping([True] * 6).diverged == (ended[1],)
+
+
+def test_of_fewer_than_two_that_do_not_diverge_nothing_is_said(simulated, diverging):
+    problem, _, support = simulated()
+    diverging(0, 1, 3)
+    with pytest.raises(SolverError, match=r"1 starts came to their end; .* said\. Start 1 .* no longer finite"):
+        ensemble(problem, SHORT, Starts(support), 4)
+    assert len(ensemble(problem, SHORT, Starts(support), 5).rows) == 2
+
+
+@pytest.mark.parametrize("known", [{}, {"real": True}, {"positive": True}])
+def test_the_object_is_the_mean_inside_its_support_and_its_errors_are_of_it(simulated, known):
+    problem, _, support = simulated(1e4, **known)
+    found = ensemble(problem, Recipe.parse("hio*40; shrinkwrap(every=10)"), Starts(support), 4)
+    mean, inside = found.consensus.mean, found.support
+    assert not bool(found.object[~inside].any())
+    expected = mean[inside].real if known else mean[inside]
+    expected = expected.clamp_min(0) if "positive" in known else expected
+    torch.testing.assert_close(found.object[inside], expected.to(problem.dtype))
+    torch.testing.assert_close(found.errors.chi2, problem.errors(found.object[None]).chi2)
+    assert found.errors.free is not None
+    # A start with itself has itself for a mean, and its own errors.
+    best = found.order[0]
+    alone = Finished(found.rows[best], found.objects[best], found.supports[best])
+    twice = combine(problem, [alone, alone])
+    assert float(twice.errors.chi2[0]) == pytest.approx(alone.row.chi2, rel=1e-3)
 
 
 def test_a_person_chooses_which_are_averaged(simulated):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from napari_dipr.ensembles.ensemble import Finished, combine
 from napari_dipr.ensembles.generations import bred, children, evolve, guided
 from napari_dipr.ensembles.ranking import Row
-from napari_dipr.ensembles.starts import Starts
+from napari_dipr.ensembles.starts import Given, Starts
 from napari_dipr.ensembles.verdict import verdict
 from napari_dipr.errors import SolverError
 from napari_dipr.physics.registration import register
@@ -164,3 +165,53 @@ def test_what_makes_no_generations_is_refused(simulated):
         guided(problem, SHORT, Starts(support), 3, 0)
     with pytest.raises(SolverError, match="'best'"):
         guided(problem, SHORT, Starts(support), 3, 2, breed="best")
+
+
+def test_a_start_that_diverges_is_left_out_of_all_generations(simulated, diverging):
+    problem, _, support = simulated(1e6)
+    asked = problem, SHORT, Starts(support, seed=4)
+    _, first = drained(evolve(*asked, 4, 1))
+    diverging(1)
+    seen, ended = drained(evolve(*asked, 4, 3))
+    assert [f.row.number for f in ended[:3]] == [0, 2, 3]
+    assert [f.row.seed for f in ended[:3]] == [first[k].row.seed for k in (0, 2, 3)]
+    assert {f.row.iterations for f in ended[:3]} == {75}
+    assert [one.number for one in ended[3:]] == [1]
+    assert {(at.generation, at.count) for at in seen} == {(1, 4), (2, 3), (3, 3)}
+    assert guided(*asked, 4, 3).diverged == ended[3:]
+    diverging(0, 2)
+    with pytest.raises(SolverError, match="1 starts came to their end"):
+        guided(*asked, 4, 3)
+
+
+def test_where_a_child_diverges_its_parent_stays(simulated, monkeypatch):
+    problem, _, support = simulated(1e6)
+    honest = Given.start
+
+    def start(self, problem, number):
+        begun = honest(self, problem, number)
+        return replace(begun, object=begun.object * math.nan) if number == 2 else begun
+
+    monkeypatch.setattr(Given, "start", start)
+    _, parents = drained(evolve(problem, SHORT, Starts(support), 4, 1))
+    _, ended = drained(evolve(problem, SHORT, Starts(support), 4, 2))
+    assert torch.equal(ended[2].object, parents[2].object)
+    assert [f.row.iterations for f in ended] == [50, 50, 25, 50]
+    assert ended[2].row.ended.startswith("as a generation before: The iterate is no longer finite")
+
+
+@pytest.mark.parametrize("known", [0, 2, 4, 5, 9, 12])
+def test_generations_that_were_cut_off_go_on_to_the_same(simulated, diverging, known):
+    problem, _, support = simulated(1e6)
+    diverging(3)
+    asked = problem, WRAPPED, Starts(support, seed=4), 5, 3
+    seen, whole = drained(evolve(*asked, batch=1))
+    every = (*seen[-1].before, *seen[-1].ended)
+    assert len(every) == 5 + 4 + 4
+    seen, again = drained(evolve(*asked, batch=1, done=every[:known]))
+    assert len((*seen[0].before, *seen[0].ended)) == known
+    for a, b in zip(again, whole, strict=True):
+        assert type(a) is type(b)
+        if isinstance(a, Finished):
+            assert replace(a.row, seconds=0) == replace(b.row, seconds=0)
+            assert torch.equal(a.object, b.object)

@@ -52,3 +52,14 @@ def test_of_starts_that_are_not_independent_there_is_no_transfer_function(simula
     assert told["prtf"] is None
     assert told["unit"] == "voxels"
     assert torch.isfinite(found.consensus.mean.abs()).all()
+
+
+def test_what_diverged_is_told(simulated, diverging):
+    problem, _, support = simulated()
+    diverging(1)
+    found = ensemble(problem, Recipe.parse("hio*9; no shrinkwrap"), Starts(support, seed=5), 4)
+    told = report(found, verdict(found))
+    assert [row["number"] for row in told["starts"]] == [1, 3, 4]
+    assert [(one["number"], one["seed"]) for one in told["diverged"]] == [(2, found.diverged[0].seed)]
+    assert "no longer finite" in told["diverged"][0]["why"]
+    assert json.loads(json.dumps(as_json(told))) == as_json(told)

@@ -38,3 +38,16 @@ def test_what_is_no_threshold_is_refused(simulated, recipe, values, words):
     problem, _, support = simulated()
     with pytest.raises(RecipeError, match=words):
         list(threshold_curve(problem, Recipe.parse(recipe), Starts(support), 2, values))
+
+
+def test_starts_that_diverge_are_left_out_of_the_curve(simulated, diverging):
+    problem, _, support = simulated()
+    asked = problem, Recipe.parse("hio*6; shrinkwrap(every=3)"), Starts(support)
+    diverging(1)
+    (point,) = threshold_curve(*asked, 3, (0.1,))
+    assert {row.number for row in point.rows} == {0, 2}
+    assert [one.number for one in point.diverged] == [1]
+    diverging(0)
+    (none,) = threshold_curve(*asked, 2, (0.1,))
+    assert none.rows == ()
+    assert len(none.diverged) == 2

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from napari_dipr.ensembles.ensemble import combine, drained, watch
+from napari_dipr.ensembles.ensemble import Diverged, combine, drained, watch
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.experiment import simulate
 from napari_dipr.io.checkpoint import Claim
@@ -100,3 +100,14 @@ def test_while_its_program_lives_an_ensemble_is_not_offered(ensemble):
     assert cut_off() == []
     found.leave()
     assert len(cut_off()) == 1
+
+
+def test_of_a_start_that_diverged_it_is_kept_that_it_did_so(ensemble):
+    measurement, _, finished = ensemble
+    gone = Diverged(1, 1_000_006, "The iterate is no longer finite.")
+    kept(measurement, [finished[0], gone, finished[2]]).leave()
+    (run,) = cut_off()
+    assert run.iteration == 3
+    done = KeptStarts(measurement, {}, 5, claim=Claim(run)).load()
+    assert done[1] == gone
+    same(done[2], finished[2])
