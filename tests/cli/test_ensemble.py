@@ -64,13 +64,14 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, options, words):
     assert "Traceback" not in result.stderr
 
 
-def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("generations", "cut"), [(1, 2), (2, 6)])
+def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch, generations, cut):
     from napari_dipr.io import cutoff, kept_starts
 
     monkeypatch.setenv(cutoff.VARIABLE, str(tmp_path / "cache"))
     words = [
         "ensemble", "sample:fashion-0", "-o", tmp_path / "m.npz", "--starts", 4, "--support", "autocorrelation",
-        "--recipe", "hio*30; settling", "--json", tmp_path / "f.json",
+        "--recipe", "hio*30; settling", "--json", tmp_path / "f.json", "--generations", generations,
     ]  # fmt: skip
     whole = call(*words)
     assert whole.exit_code == 0, whole.stderr
@@ -79,21 +80,21 @@ def test_an_ensemble_that_was_cut_off_goes_on(tmp_path, monkeypatch):
 
     def keep(self, finished):
         honest(self, finished)
-        if len(finished) == 2:
+        if len(finished) == cut:
             self.leave()  # as the system does of a program that has ended
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(kept_starts.KeptStarts, "keep", keep)
-        assert "--resume goes on after the 2 starts that are done" in call(*words).stderr
-    assert "cut off at start 2 of 4" in call("resume", "--list").stderr
+        assert f"--resume goes on after the {cut} starts that are done" in call(*words).stderr
+    assert f"cut off at start {cut} of {4 * generations}" in call("resume", "--list").stderr
     ran = []
     monkeypatch.setattr(
         kept_starts.KeptStarts, "keep", lambda self, finished: ran.append(len(finished)) or honest(self, finished)
     )
     again = call("resume")
     assert again.exit_code == 0, again.stderr
-    assert min(ran) == 2
+    assert min(ran) == cut
     figures = json.loads((tmp_path / "f.json").read_text())
     for one in (expected, figures):
         for row in one["starts"]:
@@ -146,7 +147,7 @@ def test_starts_that_diverge_are_told(tmp_path, diverging):
     diverging(0)
     result = call("ensemble", *words, "-o", tmp_path / "m.npz")
     assert result.exit_code == 1
-    assert "1 starts came to their end" in result.stderr
+    assert "1 start came to its end" in result.stderr
     diverging(2)
     result = call("thresholds", *words, "--thresholds", 0.1)
     assert result.exit_code == 1

@@ -113,7 +113,7 @@ def test_a_start_that_diverges_is_left_out_and_the_others_come_out_as_they_would
 def test_of_fewer_than_two_that_do_not_diverge_nothing_is_said(simulated, diverging):
     problem, _, support = simulated()
     diverging(0, 1, 3)
-    with pytest.raises(SolverError, match=r"1 starts came to their end; .* said\. Start 1 .* no longer finite"):
+    with pytest.raises(SolverError, match=r"1 start came to its end; .* said\. Start 1 .* no longer finite"):
         ensemble(problem, SHORT, Starts(support), 4)
     assert len(ensemble(problem, SHORT, Starts(support), 5).rows) == 2
 

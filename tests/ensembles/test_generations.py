@@ -180,7 +180,7 @@ def test_a_start_that_diverges_is_left_out_of_all_generations(simulated, divergi
     assert {(at.generation, at.count) for at in seen} == {(1, 4), (2, 3), (3, 3)}
     assert guided(*asked, 4, 3).diverged == ended[3:]
     diverging(0, 2)
-    with pytest.raises(SolverError, match="1 starts came to their end"):
+    with pytest.raises(SolverError, match="1 start came to its end"):
         guided(*asked, 4, 3)
 
 

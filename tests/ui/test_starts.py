@@ -207,6 +207,28 @@ def test_starts_near_an_object_are_not_independent(averaged, over, qtbot):
     assert set(panel.plot.curves) == {"FSC", "FSC's level"}
 
 
+def test_a_start_that_diverges_is_left_out_and_told(asked, over, told, diverging):
+    session, panel = asked.session, asked.starts
+    diverging(2)
+    panel.run_button.click()
+    over(session)
+    outcome = session.starts.outcome
+    assert [row.number for row in outcome.rows] == [0, 1, 3, 4, 5]
+    assert panel.table.rowCount() == 5
+    assert {panel.table.item(row, 0).text() for row in range(5)} == {"1", "2", "4", "5", "6"}
+    assert "Start 3 (seed 2000006) is left out: The iterate is no longer finite" in panel.words.text()
+    assert [one["number"] for one in session.history.shown.settings["ensemble"]["diverged"]] == [3]
+    row = next(row for row in range(5) if panel.table.item(row, 0).text() == "4")
+    panel.table.cellClicked.emit(row, 0)
+    place = panel.table.place(row)
+    np.testing.assert_array_equal(session.support, outcome.ensemble.supports[place].numpy())
+    diverging(0, 1, 3, 4)
+    panel.run_button.click()
+    over(session)
+    assert "1 start came to its end; of fewer than 2 nothing can be said. Start 1" in told.messages()[-1]
+    assert session.starts.outcome is outcome  # a single one says less
+
+
 def test_a_stop_averages_those_that_are_done(asked, over, idle):
     session, panel = asked.session, asked.starts
     asked.refine.iterations.value = 2000

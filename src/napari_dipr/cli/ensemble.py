@@ -218,7 +218,14 @@ def thresholds(
         {
             "by": least.criterion.words,
             "least": least.threshold,
-            "points": [{"threshold": p.threshold, "starts": [asdict(row) for row in p.rows]} for p in every],
+            "points": [
+                {
+                    "threshold": p.threshold,
+                    "starts": list(map(asdict, p.rows)),
+                    "diverged": list(map(asdict, p.diverged)),
+                }
+                for p in every
+            ],
         },
     )
     console.print(table)

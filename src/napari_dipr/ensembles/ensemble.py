@@ -353,7 +353,8 @@ def enough_of(ended: Sequence[Ended]) -> tuple[Finished, ...]:
     """
     finished = finished_of(ended)
     if len(finished) < FEWEST:
-        words = f"{len(finished)} starts came to their end; of fewer than {FEWEST} nothing can be said."
+        few = "1 start came to its" if len(finished) == 1 else f"{len(finished)} starts came to their"
+        words = f"{few} end; of fewer than {FEWEST} nothing can be said."
         raise SolverError(" ".join([words, *map(str, diverged_of(ended)[:1])]))
     return finished
 

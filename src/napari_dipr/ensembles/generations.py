@@ -134,13 +134,13 @@ def evolve(
     if generations < 1 or breed not in get_args(Breed):
         raise SolverError(f"{generations} generations bred by {breed!r}: take 1 or more, by 'root' or 'mean'.")
     population: tuple[Finished, ...] = ()
+    diverged: tuple[Diverged, ...] = ()
     before: tuple[Ended, ...] = ()
     begun: Starts | Given = starts
-    diverged: tuple[Diverged, ...] = ()
     for generation in range(1, generations + 1):
         plan = recipe if generation == 1 or later is None else later
-        number = count if generation == 1 else len(population)
-        steps = watch(problem, plan, begun, number, done=done[len(before) : len(before) + number], **options)
+        size = count if generation == 1 else len(population)
+        steps = watch(problem, plan, begun, size, done=done[len(before) : len(before) + size], **options)
         stop: bool | None = None
         try:
             at = next(steps)
@@ -156,7 +156,8 @@ def evolve(
             population = _succeeded(population, ended)
         if stop or generation == generations:
             break
-        begun, before = children(problem, plan, enough_of((*population, *diverged)), breed, starts.seed), before + ended
+        before += ended
+        begun = children(problem, plan, enough_of((*population, *diverged)), breed, starts.seed)
     return *population, *diverged
 
 

@@ -51,14 +51,18 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
         )
         transfer.axhline(LEVEL, color=BOUND, ls="--", lw=1)
         transfer.legend(frameon=False, loc="upper right")
-        transfer.set_title("PRTF: " + reached(common.prtf.frequency, common.prtf.resolution, ensemble.unit, "1/e"))
+        transfer.set_title(
+            "PRTF: " + reached(common.prtf.frequency, common.prtf.resolution, ensemble.unit, "1/e"), size="medium"
+        )
     shells.set(title="FSC", xlabel=axis, ylabel="of two halves", ylim=(0, 1.05))
     if common.fsc is not None:
         shells.plot(common.fsc.frequency, common.fsc.value, color=CURVE)
         shells.plot(common.fsc.frequency, common.fsc.half_bit, color=BOUND, ls=":", lw=1, label="half bit")
         shells.axhline(HALF, color=BOUND, ls="--", lw=1)
         shells.legend(frameon=False, loc="lower left")
-        shells.set_title("FSC: " + reached(common.fsc.frequency, common.fsc.resolution, ensemble.unit, ".5"))
+        shells.set_title(
+            "FSC: " + reached(common.fsc.frequency, common.fsc.resolution, ensemble.unit, ".5"), size="medium"
+        )
     shares = common.modes.shares
     modes.bar(range(1, len(shares) + 1), shares, color=CURVE)
     modes.set(title="eigenmodes", xlabel="mode", ylabel="share of the energy", ylim=(0, 1.05))
