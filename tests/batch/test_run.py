@@ -107,11 +107,14 @@ def test_what_is_left_is_given_up_when_nobody_waits_any_more(make_job, scans, sc
     assert {row["state"] for row in rows} == {"done"}
 
 
-def test_a_scheduler_that_is_not_there_is_told(make_job, scans):
+def test_a_scheduler_that_is_not_there_is_told_and_nothing_forgotten(make_job, scans):
+    (pattern,) = scans(1)
+    solve_patterns(make_job(), [pattern])
     with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
         for address in ("tcp://127.0.0.1:1", "nowhere://"):
             with pytest.raises(DiprError, match=f"no scheduler at {address}"):
-                next(carry_out(make_job(), [scans(1)], scheduler=address))
+                next(carry_out(make_job(), [[pattern]], scheduler=address, again=True))
+    assert make_job().finished(pattern) is not None
 
 
 def test_chunks_are_of_those_that_are_solved_together(make_job, scans, tmp_path):

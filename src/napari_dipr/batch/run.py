@@ -65,6 +65,7 @@ def carry_out(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    again: bool = False,
     work: Work = solve_patterns,
 ) -> Generator[list[Row], None, None]:
     """Solve the patterns of all chunks, and yield each one's rows when it is done, in the order in which they end.
@@ -81,6 +82,8 @@ def carry_out(
         Processes on this machine; 0 for this one alone, None for as many as there are processors for.
     scheduler
         Address of a running scheduler, whose workers do it.
+    again
+        Whether what is finished is solved again; it is forgotten once there is somebody to do so.
     work
         What a worker does.
 
@@ -89,7 +92,10 @@ def carry_out(
     DiprError
         If dask.distributed is not there, or the scheduler is not, or no more.
     """
+    anew = [pattern for chunk in chunks for pattern in chunk] if again else []
     if workers == 0 and scheduler is None:
+        for pattern in anew:
+            job.forget(pattern)
         for chunk in chunks:
             yield work(job, chunk)
         return
@@ -97,6 +103,8 @@ def carry_out(
     from distributed import KilledWorker
 
     with _client(workers, job.threads, scheduler) as client:
+        for pattern in anew:
+            job.forget(pattern)
         suspects: list[Pattern] = []
         for chunk, answer in _answers(client, job, chunks, work, alone=False):
             if isinstance(answer, KilledWorker):

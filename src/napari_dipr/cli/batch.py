@@ -9,10 +9,13 @@ from rich.markup import escape
 
 from napari_dipr.cli.data import console, tell_json
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
-from napari_dipr.errors import DiprError
+from napari_dipr.errors import DiprError, FileError
 
 if TYPE_CHECKING:
-    from napari_dipr.batch.job import Row
+    from collections.abc import Sequence
+
+    from napari_dipr.batch.inputs import Pattern
+    from napari_dipr.batch.job import Job, Row
     from napari_dipr.preparation.steps import Preparation
     from napari_dipr.reconstruct import Request
 
@@ -53,7 +56,9 @@ def batch(
         int | None,
         typer.Option(min=1, help="Patterns solved as one batch of tensors at most.", show_default="as many as pay"),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Solve again what is finished.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Solve all again; results that are there are replaced.")
+    ] = False,
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write all rows there; - for stdout.")
     ] = None,
@@ -67,7 +72,7 @@ def batch(
     """Solve many patterns, in worker processes here or on a cluster, and sum up what came of them.
 
     Each is solved with the same seed, so that it comes out as it does alone. Call it again to go on after a break:
-    what is finished with these settings is left as it is, what failed is tried again.
+    what is finished is left as it is, what failed is tried again. Results of other settings are not replaced.
     """
     if frame is not None and each_frame:
         raise typer.BadParameter("give --frame or --each-frame, not both", param_hint="--each-frame")
@@ -90,19 +95,17 @@ def batch(
     results = (path for p in patterns for path in (job.result(p), *crystal_paths([job.result(p)])))
     written = [file for path in results for file in files_of(path).values()]
     check_apart([*written, *([] if json in (None, "-") else [json])], [*(p.input for p in patterns), *job.files])
-    rows: dict[int, Row] = {}
-    if again:
-        for p in patterns:
-            job.forget(p)
-    else:
-        rows = {p.number: row for p in patterns if (row := job.finished(p)) is not None}
+    rows, replaced = _earlier(job, patterns, again)
     left = [p for p in patterns if p.number not in rows]
-    console.print(f"[bold]{len(patterns)}[/] patterns" + (f", {len(rows)} of them finished before" if rows else ""))
+    words = f", {len(rows)} of them finished before" if rows else ""
+    if replaced:
+        words += f", {replaced} {'result that is there is' if replaced == 1 else 'results that are there are'} replaced"
+    console.print(f"[bold]{len(patterns)}[/] patterns{words}")
     began, solved = time.monotonic(), 0
     end: BaseException | None = None
     if left:
         chunks = chunks_of(left, chunk or chunk_size(job, left))
-        coming = carry_out(job, chunks, workers=workers, scheduler=scheduler)
+        coming = carry_out(job, chunks, workers=workers, scheduler=scheduler, again=again)
         with _bar() as bar:
             task = bar.add_task("", total=len(patterns), completed=len(rows), words="")
             try:
@@ -118,6 +121,8 @@ def batch(
                 end = error
             finally:
                 coming.close()
+    if isinstance(end, DiprError) and not rows:  # nothing was begun: no summary of before is replaced
+        raise end
     seconds = time.monotonic() - began
     paths = write_summary(job, list(rows.values()), patterns)
     ordered = [rows[number] for number in sorted(rows)]
@@ -139,11 +144,36 @@ def batch(
         console.print(f"  {escape(str(path))}")
     for row in failures[:NAMED]:
         console.print(f"  [red]{escape(row['name'])}: {escape(row['error'])}[/]")
+    call = f"The same call{' without --again' if again else ''}"
     if end is not None:
-        console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. The same call goes on from here.")
+        console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. {call} goes on from here.")
         raise end if isinstance(end, DiprError) else typer.Exit(130)
     if failures:
-        raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. The same call tries them again.")
+        raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. {call} tries them again.")
+
+
+def _earlier(job: "Job", patterns: "Sequence[Pattern]", again: bool) -> "tuple[dict[int, Row], int]":
+    """Return the rows of what is finished, and how many results will be replaced.
+
+    Those are all that are there, if they are to be solved again; else those whose pattern's file has changed since.
+
+    Raises
+    ------
+    FileError
+        If results of other inputs or settings would be replaced, which nobody has asked for.
+    """
+    there = {p.number: one for p in patterns if (one := job.earlier(p)) is not None}
+    if again:
+        return {}, len(there)
+    others = [one for one in there.values() if one.differs]
+    if others:
+        what = {name: words for one in others for name, words in one.differs.items()}
+        raise FileError(
+            f"{len(others)} of {len(patterns)} results are in {job.folder} already, but of another input or setting: "
+            f"{', '.join(sorted(what.values()))}. Choose another folder (-o), or --again to replace them."
+        )
+    rows = {number: one.row for number, one in there.items() if not one.changed}
+    return rows, len(there) - len(rows)
 
 
 def _bar() -> Any:
