@@ -111,7 +111,7 @@ def test_a_scheduler_that_is_not_there_is_told_and_nothing_forgotten(make_job, s
     (pattern,) = scans(1)
     solve_patterns(make_job(), [pattern])
     with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
-        for address in ("tcp://127.0.0.1:1", "nowhere://"):
+        for address in ("tcp://127.0.0.1:1", "nowhere://", "nonsense"):
             with pytest.raises(DiprError, match=f"no scheduler at {address}"):
                 next(carry_out(make_job(), [[pattern]], scheduler=address, again=True))
     assert make_job().finished(pattern) is not None

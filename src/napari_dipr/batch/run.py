@@ -179,9 +179,11 @@ def _client(workers: int | None, threads: int, scheduler: str | None) -> "Iterat
     """Connect to a scheduler, or have one here with its workers for the time being."""
     import dask
     from distributed import Client, LocalCluster
+    from distributed.comm import resolve_address
 
     if scheduler is not None:
         try:
+            resolve_address(scheduler)  # of what is no address, a client would take a minute to let go
             client = Client(scheduler, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise DiprError(f"There is no scheduler at {scheduler} ({error}). Start one: docs/batch.md.") from error

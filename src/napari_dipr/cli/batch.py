@@ -137,7 +137,7 @@ def batch(
     failures = [row for row in ordered if row["state"] == FAILED]
     if solved:
         console.print(
-            f"{sum(row['state'] == DONE for row in ordered)} of {len(patterns)} solved; {solved} now, in "
+            f"{sum(row['state'] == DONE for row in ordered)} of {len(patterns)} solved; {solved} tried now, in "
             f"{seconds:.1f} s: {solved / seconds:.3g} a second"
         )
     for path in paths.values():
