@@ -18,7 +18,7 @@ from napari_dipr.cli.ensemble import ensemble, thresholds
 from napari_dipr.cli.options import Frame, Key, Region, Truth, prepares, solves
 from napari_dipr.cli.resume import WORDS, resume
 from napari_dipr.cli.simulate import simulate
-from napari_dipr.errors import DiprError
+from napari_dipr.errors import DiprError, one_line
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Group(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except DiprError as error:
-            console.print(f"[bold red]Error:[/] [red]{escape(' '.join(str(error).split()))}[/]")
+            console.print(f"[bold red]Error:[/] [red]{escape(one_line(error))}[/]")
             raise typer.Exit(1) from error
 
 
