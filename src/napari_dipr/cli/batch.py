@@ -2,12 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from napari_dipr.cli.data import console, tell_json
+from napari_dipr.cli.data import console, progress_bar, tell_json
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
 from napari_dipr.errors import DiprError, FileError
 
@@ -101,22 +101,21 @@ def batch(
     if replaced:
         words += f", {replaced} {'result that is there is' if replaced == 1 else 'results that are there are'} replaced"
     console.print(f"[bold]{len(patterns)}[/] patterns{words}")
-    began, solved = time.monotonic(), 0
+    began, solved, failed = time.monotonic(), 0, 0
     end: BaseException | None = None
     if left:
         chunks = chunks_of(left, chunk or chunk_size(job, left))
         coming = carry_out(job, chunks, workers=workers, scheduler=scheduler, again=again)
-        with _bar() as bar:
-            task = bar.add_task("", total=len(patterns), completed=len(rows), words="")
+        with progress_bar() as bar:
+            task = bar.add_task(f"{len(rows)} of {len(patterns)}", total=len(patterns), completed=len(rows))
             try:
                 for some in coming:
                     rows.update({row["number"]: row for row in some})
                     solved += len(some)
-                    failures = sum(row["state"] == FAILED for row in rows.values())
-                    words = f"{solved / (time.monotonic() - began):.3g}/s" + (
-                        f", {failures} failed" if failures else ""
-                    )
-                    bar.update(task, completed=len(rows), words=words)
+                    failed += sum(row["state"] == FAILED for row in some)
+                    words = f"{len(rows)} of {len(patterns)}, {solved / (time.monotonic() - began):.3g}/s"
+                    words += f", {failed} failed" if failed else ""
+                    bar.update(task, completed=len(rows), description=words)
             except (KeyboardInterrupt, DiprError) as error:
                 end = error
             finally:
@@ -174,16 +173,3 @@ def _earlier(job: "Job", patterns: "Sequence[Pattern]", again: bool) -> "tuple[d
         )
     rows = {number: one.row for number, one in there.items() if not one.changed}
     return rows, len(there) - len(rows)
-
-
-def _bar() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-        console=console,
-        transient=True,
-    )
