@@ -117,6 +117,28 @@ def test_a_scheduler_that_is_not_there_is_told_and_nothing_forgotten(make_job, s
     assert make_job().finished(pattern) is not None
 
 
+def test_a_scheduler_without_workers_is_told_and_waited_for(make_job, scans):
+    (pattern,) = scans(1)
+    said = []
+    with distributed.LocalCluster(
+        n_workers=0,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+
+        def say(words):
+            said.append(words)
+            cluster.scale(1)
+
+        address = cluster.scheduler_address
+        (row,) = rows_of(carry_out(make_job(), [[pattern]], scheduler=address, say=say))
+    assert row["state"] == "done"
+    assert said == [f"the scheduler at {address} has no workers yet: waiting for them"]
+
+
 def test_chunks_are_of_those_that_are_solved_together(make_job, scans, tmp_path):
     patterns = scans(3)
     assert chunk_size(make_job(), patterns) == 16

@@ -66,6 +66,7 @@ def carry_out(
     workers: int | None = None,
     scheduler: str | None = None,
     again: bool = False,
+    say: Callable[[str], object] = lambda words: None,
     work: Work = solve_patterns,
 ) -> Generator[list[Row], None, None]:
     """Solve the patterns of all chunks, and yield each one's rows when it is done, in the order in which they end.
@@ -84,6 +85,8 @@ def carry_out(
         Address of a running scheduler, whose workers do it.
     again
         Whether what is finished is solved again; it is forgotten once there is somebody to do so.
+    say
+        Told what is waited for.
     work
         What a worker does.
 
@@ -103,6 +106,8 @@ def carry_out(
     from distributed import KilledWorker
 
     with _client(workers, job.threads, scheduler) as client:
+        if scheduler is not None and not client.nthreads():
+            say(f"the scheduler at {scheduler} has no workers yet: waiting for them")
         for pattern in anew:
             job.forget(pattern)
         suspects: list[Pattern] = []

@@ -100,12 +100,19 @@ def batch(
     words = f", {len(rows)} of them finished before" if rows else ""
     if replaced:
         words += f", {replaced} {'result that is there is' if replaced == 1 else 'results that are there are'} replaced"
-    console.print(f"[bold]{len(patterns)}[/] patterns{words}")
+    console.print(f"[bold]{len(patterns)}[/] pattern{'s' * (len(patterns) != 1)}{words}")
     began, solved, failed = time.monotonic(), 0, 0
     end: BaseException | None = None
     if left:
         chunks = chunks_of(left, chunk or chunk_size(job, left))
-        coming = carry_out(job, chunks, workers=workers, scheduler=scheduler, again=again)
+        coming = carry_out(
+            job,
+            chunks,
+            workers=workers,
+            scheduler=scheduler,
+            again=again,
+            say=lambda words: console.print(f"  {words}"),
+        )
         with progress_bar() as bar:
             task = bar.add_task(f"{len(rows)} of {len(patterns)}", total=len(patterns), completed=len(rows))
             try:
