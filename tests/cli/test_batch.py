@@ -111,16 +111,17 @@ def test_results_of_other_settings_are_replaced_only_if_asked_for(tmp_path, scan
     assert f"1 of 1 results are in {out} already, but of another input or setting: input ({scans}" in refused
 
 
-def test_where_nothing_can_be_begun_nothing_is_replaced(tmp_path, scans, monkeypatch):
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (DiprError("There is no scheduler."), 1)])
+def test_where_nothing_can_be_begun_nothing_is_replaced(tmp_path, scans, monkeypatch, error, code):
     def absent(job, chunks, **options):
-        raise DiprError("There is no scheduler.")
+        raise error
         yield
 
     out = tmp_path / "out"
     batch(scans, "-o", out)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
     monkeypatch.setattr(run, "carry_out", absent)
-    assert batch(scans, "-o", out, "--again", code=1).stderr.endswith("There is no scheduler.\n")
+    assert batch(scans, "-o", out, "--again", code=code).stderr.strip().endswith(str(error))
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 

@@ -127,8 +127,9 @@ def batch(
                 end = error
             finally:
                 coming.close()
-    if isinstance(end, DiprError) and not rows:  # nothing was begun: no summary of before is replaced
-        raise end
+    stop = end if isinstance(end, DiprError) else typer.Exit(130)
+    if end is not None and not rows:  # of nothing, no summary takes the place of an earlier one
+        raise stop
     seconds = time.monotonic() - began
     paths = write_summary(job, list(rows.values()), patterns)
     ordered = [rows[number] for number in sorted(rows)]
@@ -153,7 +154,7 @@ def batch(
     call = f"The same call{' without --again' if again else ''}"
     if end is not None:
         console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. {call} goes on from here.")
-        raise end if isinstance(end, DiprError) else typer.Exit(130)
+        raise stop
     if failures:
         raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. {call} tries them again.")
 
