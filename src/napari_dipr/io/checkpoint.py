@@ -108,7 +108,7 @@ class Claim:
         for path in states(self.run.folder):
             try:
                 found = read_sealed(path, device)
-                recipe = Recipe.model_validate_json(found["recipe"])
+                recipe = Recipe.of(json.loads(found["recipe"]))
                 kept = Kept(found["state"], found["position"], recipe, found["more"])
             except (FileError, KeyError, ValueError) as error:
                 trouble = trouble or error
