@@ -31,6 +31,8 @@ RUN, LOCK, MEASUREMENT = "run.json", "lock", "measurement.safetensors"
 STATES = ("state-0.safetensors", "state-1.safetensors")
 # Of an ensemble, each start that came to its end.
 STARTS = "start-*.safetensors"
+# And what they begin with, where nothing else says so.
+BEGUN = "begun.safetensors"
 
 
 def runs_folder() -> Path:
@@ -75,6 +77,11 @@ class CutOff:
     def name(self) -> str:
         """What people call it."""
         return self.folder.name
+
+    @property
+    def of_starts(self) -> bool:
+        """Whether it is many starts, and not one run."""
+        return self.unit == "start"
 
     def __str__(self) -> str:
         """Say what it is."""
