@@ -16,6 +16,7 @@ from napari_dipr.ui.worker import Mailbox, Wish, load_torch
 
 if TYPE_CHECKING:
     from napari_dipr.io.checkpoint import Claim, Kept
+    from napari_dipr.solvers.recipe import Recipe
     from napari_dipr.ui.session import Session
 
 # In the settings of runs and of many starts that were begun in the window.
@@ -144,14 +145,15 @@ def go_on(session: "Session", found: TakenUp) -> None:
     except BaseException:
         found.claim.leave()
         raise
-    session.restored.emit(
-        {
-            **settings,
-            "measurement": about_measurement(found.measurement),
-            "recipe": {"text": str(recipe), **recipe.model_dump(mode="json")},
-            "start": {"seed": settings.get("seed")},
-        }
-    )
+    fill_in(session, found.measurement, recipe, settings, start={"seed": settings.get("seed")})
+
+
+def fill_in(
+    session: "Session", measurement: Measurement, recipe: "Recipe", settings: dict[str, Any], **more: Any
+) -> None:
+    """Fill the panels' forms in with what was asked for, told as a result's file does."""
+    about, stages = about_measurement(measurement), {"text": str(recipe), **recipe.model_dump(mode="json")}
+    session.restored.emit({**settings, "measurement": about, "recipe": stages, **more})
 
 
 def _preparation(found: TakenUp) -> Any:

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipr.io.cutoff import CutOff
-from napari_dipr.io.provenance import about_measurement
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.restore import truth_of
-from napari_dipr.ui.resume import device_of, strokes_of
+from napari_dipr.ui.resume import device_of, fill_in, strokes_of
 from napari_dipr.ui.starts_course import Order
 from napari_dipr.ui.worker import load_torch
 
@@ -107,11 +106,4 @@ def go_on(session: "Session", found: TakenUp) -> None:
         found.claim.leave()
         raise
     form = {"count": count, **{name: begun[name] for name in ("most", "amount", "seed")}}
-    session.restored.emit(
-        {
-            **settings,
-            "measurement": about_measurement(found.measurement),
-            "recipe": {"text": str(found.recipe), **found.recipe.model_dump(mode="json")},
-            "starts": form,
-        }
-    )
+    fill_in(session, found.measurement, found.recipe, settings, start={}, starts=form)
