@@ -11,16 +11,13 @@ from napari_dipr.io.cutoff import CutOff
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.restore import truth_of
 from napari_dipr.ui.resume import device_of, fill_in, strokes_of
-from napari_dipr.ui.starts_course import Order
+from napari_dipr.ui.starts_course import KEPT, Order
 from napari_dipr.ui.worker import load_torch
 
 if TYPE_CHECKING:
     from napari_dipr.io.checkpoint import Claim
     from napari_dipr.solvers.recipe import Recipe
     from napari_dipr.ui.session import Session
-
-# Of an order, what is kept as it is.
-BEGUN = ("support", "pinned", "first", "amount", "seed", "most")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +35,7 @@ class TakenUp:
     settings
         As of an :class:`~napari_dipr.ui.starts_course.Order`.
     begun
-        :data:`BEGUN` of it.
+        :data:`~napari_dipr.ui.starts_course.KEPT` of it.
     """
 
     claim: "Claim"
@@ -70,8 +67,8 @@ def taken_up(run: CutOff) -> TakenUp:
         told = claim.begun()
         try:
             recipe = Recipe.model_validate_json(told["recipe"])
-            settings = {**json.loads(told["settings"]), "device": told["device"]}
-            begun = {name: x.numpy() if isinstance(x := told[name], Tensor) else x for name in BEGUN}
+            settings = json.loads(told["settings"])
+            begun = {name: x.numpy() if isinstance(x := told[name], Tensor) else x for name in KEPT}
         except (KeyError, ValueError) as error:  # another version's
             raise claim.useless(error) from error
         return TakenUp(claim, measurement, truth_of(measurement), recipe, device_of(settings), settings, begun)

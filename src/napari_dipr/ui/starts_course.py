@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BATCHES = 5
 # Iterations between two entries of the error history, each of which costs a transform.
 RECORD_EVERY = 20
+# Of an order, what is kept as it is.
+KEPT = ("support", "pinned", "first", "amount", "seed", "most")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +73,9 @@ class Order:
     def begun(self, recipe: "Recipe") -> dict[str, Any]:
         """Return what has to be kept of it beside the measurement and the starts, with the recipe that was made."""
         return {
-            "support": self.support,
-            "pinned": self.pinned,
-            "first": self.first,
+            **{name: getattr(self, name) for name in KEPT},
             "recipe": recipe.model_dump_json(),
-            "device": self.device,
-            "settings": json.dumps(as_json(self.settings)),
-            "amount": self.amount,
-            "seed": self.seed,
-            "most": self.most,
+            "settings": json.dumps(as_json({**self.settings, "device": self.device})),
         }
 
 
@@ -169,9 +165,9 @@ def carry_out(order: Order, course: Course) -> Outcome | None:
         known: dict[str, Any] = {"positive": order.positive, "free": order.free, "device": place}
         problem = Problem.of(order.measurement, **known, coherent=order.recipe(None).coherence is None)
         recipe = order.recipe(problem)
-        begun = replace(order, device=str(place)).begun(recipe)
-        told = {"kind": KIND}, order.count
-        kept = KeptStarts(order.measurement, *told, begun=begun, tell=show_warning, claim=order.claim)
+        order = replace(order, device=str(place))
+        known = {"begun": order.begun(recipe), "tell": show_warning, "claim": order.claim}
+        kept = KeptStarts(order.measurement, {"kind": KIND}, order.count, **known)
         outcome = _averaged(order, course, problem, recipe, kept)
         over = not course.is_closed
         return outcome
@@ -196,13 +192,8 @@ def _averaged(order: Order, course: Course, problem: "Problem", recipe: "Recipe"
     # A file knows nothing of another order of the axes in memory, by which sums are rounded.
     first, pinned = (None if x is None else from_numpy(np.ascontiguousarray(x)) for x in (order.first, order.pinned))
     starts = Starts(from_numpy(order.support), first, order.amount, order.seed, pinned)
-    settings = {
-        **order.settings,
-        "start": str(starts),
-        "seed": order.seed,
-        "device": str(problem.device),
-        "recipe": recipe,
-    }
+    made = {"start": str(starts), "seed": order.seed, "device": order.device, "recipe": recipe}
+    settings = {**order.settings, **made}
     course.outcome = Outcome(order.measurement, order.truth, order.canvas, problem, starts, order.count, settings)
     done = kept.load()
     course.share_before = len(done) / order.count
