@@ -1,5 +1,5 @@
 # make demo    the program at work on a sample: in its window, or without a display as pictures in demo-output/
-# make test    everything that must pass: make lint, then the tests (PYTEST_ARGS="-k solvers" to choose)
+# make test    everything that must pass: make lint, then the tests (PYTEST_ARGS="-k solvers" to choose; "-n 0" for one process)
 # make lint    ruff, mypy and the import contracts
 # make pictures    the pictures of README and docs
 # make clean   removes what the tools left; make distclean removes .venv as well
@@ -32,7 +32,7 @@ demo: system $(VENV)/.set-up-to-run
 	$(ON_DISPLAY) $(BIN)/napari-dipr demo $(DEMO_ARGS)
 
 test: system lint
-	$(ON_DISPLAY) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(ON_DISPLAY) $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.set-up-to-develop
 	$(BIN)/ruff check

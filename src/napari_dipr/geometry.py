@@ -176,6 +176,20 @@ class Geometry(BaseModel):
     scan: RockingScan | None = None
 
     @classmethod
+    def of(cls, values: Any) -> "Geometry":
+        """Check a geometry's values, as its JSON has them.
+
+        Raises
+        ------
+        MeasurementError
+            If one is missing, or out of its range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise MeasurementError(f"The geometry does not fit: {in_words(error)}.") from error
+
+    @classmethod
     def parse(cls, text: str) -> "Geometry":
         """Read a geometry that a person wrote.
 
@@ -220,17 +234,14 @@ class Geometry(BaseModel):
             "detector": {circle: numbers[circle] for circle in line.detector if circle in numbers},
             "sample": {circle: numbers[circle] for circle in line.sample if circle in numbers},
         }
-        try:
-            return cls.model_validate(
-                {
-                    "wavelength": HC / energy if energy else numbers.get("wavelength", energy),
-                    "distance": numbers["distance"],
-                    "pixel_size": pixel if len(pixel) > 1 else pixel * 2,
-                    "scan": known_scan,
-                }
-            )
-        except ValidationError as error:
-            raise MeasurementError(f"The geometry does not fit: {in_words(error)}.") from error
+        return cls.of(
+            {
+                "wavelength": HC / energy if energy else numbers.get("wavelength", energy),
+                "distance": numbers["distance"],
+                "pixel_size": pixel if len(pixel) > 1 else pixel * 2,
+                "scan": known_scan,
+            }
+        )
 
     def __str__(self) -> str:
         """Say in words what is known, and what is assumed."""

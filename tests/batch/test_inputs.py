@@ -87,6 +87,8 @@ def test_results_are_no_inputs_but_what_lies_beside_them_is(files, monkeypatch, 
     found = names(files / "b", leave_out=files / "b")
     assert found == ["other", "own_support", "prepared", "scan"]
     assert len(names(files / "b" / "*.*", leave_out=files / "a")) > 4
+    with pytest.raises(FileError, match=r"scan_\*\.\* has nothing but results of this program"):
+        names(files / "b" / "scan_*.*", leave_out=files / "b")
     monkeypatch.chdir(files)
     assert names("b", leave_out=Path()) == names("b")
     assert names("b", leave_out=Path("b")) == names("a/../b", leave_out=Path("b")) == found

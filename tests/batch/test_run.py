@@ -107,11 +107,36 @@ def test_what_is_left_is_given_up_when_nobody_waits_any_more(make_job, scans, sc
     assert {row["state"] for row in rows} == {"done"}
 
 
-def test_a_scheduler_that_is_not_there_is_told(make_job, scans):
+def test_a_scheduler_that_is_not_there_is_told_and_nothing_forgotten(make_job, scans):
+    (pattern,) = scans(1)
+    solve_patterns(make_job(), [pattern])
     with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
-        for address in ("tcp://127.0.0.1:1", "nowhere://"):
+        for address in ("tcp://127.0.0.1:1", "nowhere://", "nonsense"):
             with pytest.raises(DiprError, match=f"no scheduler at {address}"):
-                next(carry_out(make_job(), [scans(1)], scheduler=address))
+                next(carry_out(make_job(), [[pattern]], scheduler=address, again=True))
+    assert make_job().finished(pattern) is not None
+
+
+def test_a_scheduler_without_workers_is_told_and_waited_for(make_job, scans):
+    (pattern,) = scans(1)
+    said = []
+    with distributed.LocalCluster(
+        n_workers=0,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+
+        def say(words):
+            said.append(words)
+            cluster.scale(1)
+
+        address = cluster.scheduler_address
+        (row,) = rows_of(carry_out(make_job(), [[pattern]], scheduler=address, say=say))
+    assert row["state"] == "done"
+    assert said == [f"the scheduler at {address} has no workers yet: waiting for them"]
 
 
 def test_chunks_are_of_those_that_are_solved_together(make_job, scans, tmp_path):

@@ -130,6 +130,31 @@ def test_what_is_finished_is_not_solved_again_unless_anything_changed(make_job, 
     assert job.finished(patterns[1]) is None
 
 
+def test_what_an_earlier_result_came_of_is_told(make_job, scans, tmp_path):
+    patterns = scans(2)
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.ones(np.load(patterns[0].input).shape))
+    job = replace(make_job(), preparation=Preparation.of(mask=mask, crop=24))
+    solve_patterns(job, patterns)
+    assert job.earlier(patterns[0]) == (job.finished(patterns[0]), {}, False)
+    np.save(patterns[0].input, np.load(patterns[0].input))
+    assert job.earlier(patterns[0])[1:] == ({}, True)
+    other = replace(make_job(seed=1, free=0.05, ending=".npz"), preparation=Preparation.of(mask=mask))
+    assert set(other.earlier(patterns[1]).differs.values()) == {
+        "crop (24 there, none now)",
+        "format (.tif there, .npz now)",
+        "free (none there, 0.05 now)",
+        "seed (0 there, 1 now)",
+    }
+    np.save(mask, np.ones((30, 30)))
+    assert replace(job).earlier(patterns[1]).differs == {"mask's file": "mask's file"}
+    job.result(patterns[1]).unlink()
+    assert job.earlier(patterns[1]) is None
+    for text in ("", "3", '"text"', "[]", "{}", '{"asked": "a digest", "input": "a", "frame": null, "state": "done"}'):
+        job.row_file(patterns[0]).write_text(text)
+        assert job.earlier(patterns[0]) is None
+
+
 def test_a_row_is_there_only_once_its_result_is(make_job, scans, monkeypatch):
     (pattern,) = scans(1)
     job = make_job()

@@ -87,8 +87,52 @@ def test_one_that_fails_does_not_stop_the_rest_and_is_tried_again(tmp_path, scan
     assert tried == ["scan1"]
     assert "3 of them finished before" in result.stderr
     assert [row["state"] for row in table(out)] == ["done"] * 4
-    batch(scans, "-o", out, "--again")
+    assert "4 patterns, 4 results that are there are replaced" in batch(scans, "-o", out, "--again").stderr
     assert tried == ["scan1", "scan0", "scan1", "scan2", "scan3"]
+
+
+def test_results_of_other_settings_are_replaced_only_if_asked_for(tmp_path, scans):
+    out = tmp_path / "out"
+    batch(scans / "scan0.npy", scans / "scan1.npy", "-o", out)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    refused = batch(scans, "-o", out, "--seed", 3, code=1).stderr
+    assert "2 of 4 results are in" in refused
+    assert "of another input or setting: seed (0 there, 3 now). Choose another folder (-o), or --again" in refused
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (out / "scan2.tif").exists()
+    result = batch(scans, "-o", out, "--seed", 3, "--again")
+    assert "4 patterns, 2 results that are there are replaced" in result.stderr
+    assert [row["seed"] for row in table(out)] == ["3"] * 4
+    assert (out / "scan0.tif").read_bytes() != before[out / "scan0.tif"]
+    assert "4 of them finished before" in batch(scans, "-o", out, "--seed", 3).stderr
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "scan0.npy", np.load(scans / "scan0.npy"))
+    refused = batch(tmp_path / "other", "-o", out, "--seed", 3, code=1).stderr
+    assert f"1 of 1 results are in {out} already, but of another input or setting: input ({scans}" in refused
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (DiprError("There is no scheduler."), 1)])
+def test_where_nothing_can_be_begun_nothing_is_replaced(tmp_path, scans, monkeypatch, error, code):
+    def absent(job, chunks, **options):
+        raise error
+        yield
+
+    out = tmp_path / "out"
+    batch(scans, "-o", out)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    monkeypatch.setattr(run, "carry_out", absent)
+    assert batch(scans, "-o", out, "--again", code=code).stderr.strip().endswith(str(error))
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+
+
+def test_what_has_changed_since_is_solved_again_and_told(tmp_path, scans):
+    out = tmp_path / "out"
+    batch(scans, "-o", out)
+    np.save(scans / "scan2.npy", np.load(scans / "scan1.npy"))
+    result = batch(scans, "-o", out)
+    assert "4 patterns, 3 of them finished before, 1 result that is there is replaced" in result.stderr
+    one, other = (read_record(out / f"scan{k}.tif") for k in (1, 2))
+    np.testing.assert_allclose(one.object, other.object, atol=1e-3 * np.abs(one.object).max())
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (DiprError("The scheduler is gone."), 1)])
@@ -103,6 +147,7 @@ def test_a_break_keeps_what_is_finished(tmp_path, scans, monkeypatch, error, cod
         result = batch(scans, "-o", out, "--chunk", 1, code=code)
     assert "Stopped with 3 patterns to go" in result.stderr
     assert str(error) in result.stderr
+    assert "The same call goes on" in result.stderr
     assert [row["name"] for row in table(out)] == ["scan0"]
     assert "1 of them finished before" in batch(scans, "-o", out).stderr
     assert len(table(out)) == 4

@@ -5,6 +5,7 @@ import torch
 
 from napari_dipr.ensembles.ensemble import Diverged, combine, drained, watch
 from napari_dipr.ensembles.starts import Starts
+from napari_dipr.errors import FileError
 from napari_dipr.experiment import simulate
 from napari_dipr.io.checkpoint import Claim
 from napari_dipr.io.cutoff import VARIABLE, cut_off
@@ -62,6 +63,20 @@ def test_starts_that_were_cut_off_go_on_to_the_same_ensemble(ensemble):
     assert len(list(run.folder.glob("start-*"))) == 5
     again.end()
     assert cut_off() == []
+
+
+def test_what_they_begin_with_is_kept_beside_them(ensemble):
+    measurement, (_, recipe, starts, _), finished = ensemble
+    begun = {"support": starts.support.numpy(), "pinned": None, "recipe": str(recipe), "seed": 3}
+    kept(measurement, finished[:2], begun=begun).leave()
+    kept(measurement, finished[:1]).leave()
+    runs = {run.iteration: Claim(run) for run in cut_off()}
+    found = runs[2].begun()
+    assert torch.equal(found.pop("support"), starts.support)
+    assert found == {"pinned": None, "recipe": str(recipe), "seed": 3}
+    with pytest.raises(FileError, match=r"begun.safetensors is missing .* Discard it"):
+        runs[1].begun()
+    assert all(claim.run.of_starts for claim in runs.values())
 
 
 def test_a_damaged_start_and_those_after_it_are_run_again(ensemble):

@@ -29,6 +29,23 @@ def test_the_next_step_is_open_and_the_others_say_what_they_hold(workflow, finis
     assert "after 30" in workflow.sections[2].text()
 
 
+def test_a_simulation_stays_open_for_its_figures_and_the_next_try(workflow, idle):
+    session, form = workflow.session, workflow.measurement.simulation
+    workflow.measurement.simulating.expand(animate=False)
+    form.picture.value = session.viewer.add_image(np.random.default_rng(0).random((20, 20)), name="picture")
+    for _ in range(2):
+        before = session.measurement
+        form.simulate_button.click()
+        idle(lambda before=before: session.measurement is not before and not session.busy)
+        assert opened(workflow) == [1, 2]
+        assert workflow.measurement.simulating.isExpanded()
+        assert form.words.isVisibleTo(workflow)
+        assert "oversampling" in form.words.text()
+        session.show_support(np.abs(session.truth) > 0, "test")
+        assert opened(workflow) == [2, 3]
+        workflow.sections[0].expand(animate=False)
+
+
 def test_the_button_that_leads_on_stands_out(workflow, idle):
     def leading():
         panels, bar = workflow, workflow.refine.bar

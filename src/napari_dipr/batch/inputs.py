@@ -97,9 +97,11 @@ def _meant(text: str, leave_out: Path | None) -> Iterator[str]:
         raise FileError(f"There is no file {text}. Name files, folders, samples, or names with *.")
     files = [file.absolute() for file in among if file.suffix.lower() in READERS and not file.name.startswith(".")]
     files = [file for file in files if file.is_file()]
-    if leave_out is not None:
+    if files and leave_out is not None:
         there = {folder for folder in {file.parent for file in files} if folder.resolve() == leave_out.resolve()}
         files = [file for file in files if file.parent not in there or not _is_result(file)]
+        if not files:
+            raise FileError(f"{text} has nothing but results of this program. Name the patterns that they came of.")
     if not files:
         raise FileError(f"{what}. These endings are: {', '.join(sorted(READERS))}.")
     yield from map(str, files)

@@ -1,15 +1,14 @@
 """What a batch does with each of its patterns, and the file that says of a pattern that it is done."""
 
 import contextlib
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_dipr.batch.inputs import Pattern
-from napari_dipr.errors import DiprError, FileError
+from napari_dipr.errors import DiprError, FileError, one_line
 from napari_dipr.io.arrays import load_array
 from napari_dipr.io.provenance import as_json
 from napari_dipr.io.read import SAMPLE
@@ -22,6 +21,26 @@ Row = dict[str, Any]
 DONE, FAILED = "done", "failed"
 # Of the patterns, in the batch's folder.
 ROWS = "rows"
+# What a result came of beside settings: whose it is, and its file as it was.
+_INPUT, _FRAME, _STATE = "input", "frame", "the pattern's file"
+
+
+class Earlier(NamedTuple):
+    """A result that is in the batch's folder.
+
+    Attributes
+    ----------
+    row
+        Its own.
+    differs
+        What is otherwise now than what it came of, each by its name in words; but for the pattern's file.
+    changed
+        Whether that has changed since.
+    """
+
+    row: Row
+    differs: dict[str, str]
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -93,13 +112,18 @@ class Job:
 
     @cached_property
     def _asked(self) -> dict[str, Any]:
-        """The settings, and of which state the files are that they name."""
-        p, request = self.preparation, self.request
-        files = [getattr(p, name) for name in FILES]
-        files += [request.support if request.support != AUTOCORRELATION else None]
-        weights = None if request.model is None else trained(request.model)["sha256"]
-        stamps = [None if file is None else _stamp(Path(file)) for file in files]
-        return {**self.settings, "files": stamps, "weights": weights}
+        """The settings, each by its name, and of which state the files are that they name."""
+        settings = self.settings
+        files = {name: getattr(self.preparation, name) for name in FILES}
+        if self.request.support != AUTOCORRELATION:
+            files["support"] = self.request.support
+        model = self.request.model
+        return {
+            **settings.pop("preparation"),
+            **settings,
+            **{f"{name}'s file": _stamp(Path(file)) for name, file in files.items() if file is not None},
+            "model's weights": None if model is None else {"sha256": trained(model)["sha256"]},
+        }
 
     def check(self) -> None:
         """Find out before the first pattern what would be wrong with all of them.
@@ -112,11 +136,10 @@ class Job:
         for file in self.files:
             load_array(file, prefer="mask")
 
-    def digest(self, pattern: Pattern) -> str:
-        """Return what tells whether a result is that of these settings and of the pattern's file as it is now."""
+    def asked(self, pattern: Pattern) -> dict[str, Any]:
+        """Return what a pattern's result depends on: these settings, and its file as it is now."""
         state = None if pattern.input.startswith(SAMPLE) else _stamp(Path(pattern.input))
-        text = json.dumps([self._asked, pattern.input, pattern.frame, state])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return {**self._asked, _STATE: state}
 
     def result(self, pattern: Pattern) -> Path:
         """Return where a pattern's result goes."""
@@ -130,6 +153,26 @@ class Job:
         """Return a row of the summary, plain JSON."""
         return as_json({**pattern._asdict(), "state": state, **more})
 
+    def earlier(self, pattern: Pattern) -> Earlier | None:
+        """Return what is there of an earlier call under a pattern's name; None where there is no result."""
+        try:
+            row = json.loads(self.row_file(pattern).read_text(encoding="utf-8"))
+            before = {**row["asked"], _INPUT: row["input"], _FRAME: row["frame"]}
+            there = row["state"] == DONE and (self.folder / f"{pattern.name}{before['format']}").is_file()
+        except (OSError, ValueError, TypeError, KeyError):  # no row of ours: it is written anew
+            return None
+        if not there:
+            return None
+        kept = {name: value for name, value in row.items() if name not in ("asked", "pictures")}
+        now = {**self.asked(pattern), _INPUT: pattern.input, _FRAME: pattern.frame}
+        changed = before.pop(_STATE, None) != now.pop(_STATE)
+        differs = {
+            name: _difference(name, before.get(name), now.get(name))
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        }
+        return Earlier({**kept, "number": pattern.number}, differs, changed)
+
     def finished(self, pattern: Pattern) -> Row | None:
         """Return the row of a pattern that was solved before with these settings; None where it is to be solved.
 
@@ -138,25 +181,19 @@ class Job:
         FileError
             If the result there is another input's, which would be lost.
         """
-        try:
-            row = json.loads(self.row_file(pattern).read_text(encoding="utf-8"))
-            before = (row["input"], row["frame"])
-            done = row["state"] == DONE and row["asked"] == self.digest(pattern) and self.result(pattern).is_file()
-        except FileNotFoundError:
+        there = self.earlier(pattern)
+        if there is None:
             return None
-        except (OSError, ValueError, TypeError, KeyError):  # no row of ours: it is written anew
-            return None
-        if before != (pattern.input, pattern.frame):
+        if _INPUT in there.differs or _FRAME in there.differs:
             raise FileError(
-                f"{self.result(pattern)} is the result of another input, {before[0]}. Choose another folder, or "
-                "--again to replace it."
+                f"{self.result(pattern)} is the result of another input, {there.row['input']}. Choose another folder, "
+                "or --again to replace it."
             )
-        row.pop("pictures", None)
-        return {**row, "number": pattern.number} if done else None
+        return None if there.differs or there.changed else there.row
 
-    def write(self, pattern: Pattern, row: Row, pictures: list[str]) -> None:
-        """Write a pattern's row, with its pictures."""
-        write_json(self.row_file(pattern), {**row, "pictures": pictures})
+    def write(self, pattern: Pattern, row: Row, asked: dict[str, Any], pictures: list[str]) -> None:
+        """Write a pattern's row, with what it came of and with its pictures."""
+        write_json(self.row_file(pattern), {**row, "asked": asked, "pictures": pictures})
 
     def forget(self, pattern: Pattern) -> None:
         """Have a pattern solved again."""
@@ -168,9 +205,9 @@ def failed(job: Job, pattern: Pattern, error: BaseException, **more: Any) -> Row
 
     An earlier result stays where it is, which is told; its row, which would say that it is this pattern's, does not.
     """
-    words = " ".join(str(error).split())
-    if not isinstance(error, DiprError):  # its words alone need not say much
-        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    words, kind = one_line(error), type(error).__name__
+    if not isinstance(error, DiprError) and words != kind:  # its words alone need not say much
+        words = f"{kind}: {words}"
     with contextlib.suppress(DiprError, OSError):  # of another input's result, nothing is forgotten
         if job.finished(pattern) is None and job.result(pattern).is_file():
             job.forget(pattern)
@@ -178,10 +215,20 @@ def failed(job: Job, pattern: Pattern, error: BaseException, **more: Any) -> Row
     return job.row(pattern, FAILED, error=words, **more)
 
 
-def _stamp(file: Path) -> tuple[str, int, int] | None:
-    """Return path, size and time of change of a file; None where it is missing, which is told when it is read."""
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return in words that something is otherwise now: with both values, but for those of many parts."""
+    if isinstance(before, dict) or isinstance(now, dict):
+        return name
+    there, here = (
+        "none" if value is None else value if isinstance(value, str) else json.dumps(value) for value in (before, now)
+    )
+    return f"{name.replace('_', ' ')} ({there} there, {here} now)"
+
+
+def _stamp(file: Path) -> dict[str, int] | None:
+    """Return size and time of change of a file; None where it is missing, which is told when it is read."""
     try:
         state = file.stat()
     except OSError:
         return None
-    return str(file.absolute()), state.st_size, state.st_mtime_ns
+    return {"bytes": state.st_size, "changed_ns": state.st_mtime_ns}

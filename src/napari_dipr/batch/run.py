@@ -65,6 +65,8 @@ def carry_out(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    again: bool = False,
+    say: Callable[[str], object] = lambda words: None,
     work: Work = solve_patterns,
 ) -> Generator[list[Row], None, None]:
     """Solve the patterns of all chunks, and yield each one's rows when it is done, in the order in which they end.
@@ -81,6 +83,10 @@ def carry_out(
         Processes on this machine; 0 for this one alone, None for as many as there are processors for.
     scheduler
         Address of a running scheduler, whose workers do it.
+    again
+        Whether what is finished is solved again; it is forgotten once there is somebody to do so.
+    say
+        Told what is waited for.
     work
         What a worker does.
 
@@ -89,7 +95,10 @@ def carry_out(
     DiprError
         If dask.distributed is not there, or the scheduler is not, or no more.
     """
+    anew = [pattern for chunk in chunks for pattern in chunk] if again else []
     if workers == 0 and scheduler is None:
+        for pattern in anew:
+            job.forget(pattern)
         for chunk in chunks:
             yield work(job, chunk)
         return
@@ -97,6 +106,10 @@ def carry_out(
     from distributed import KilledWorker
 
     with _client(workers, job.threads, scheduler) as client:
+        if scheduler is not None and not client.nthreads():
+            say(f"the scheduler at {scheduler} has no workers yet: waiting for them")
+        for pattern in anew:
+            job.forget(pattern)
         suspects: list[Pattern] = []
         for chunk, answer in _answers(client, job, chunks, work, alone=False):
             if isinstance(answer, KilledWorker):
@@ -171,9 +184,11 @@ def _client(workers: int | None, threads: int, scheduler: str | None) -> "Iterat
     """Connect to a scheduler, or have one here with its workers for the time being."""
     import dask
     from distributed import Client, LocalCluster
+    from distributed.comm import resolve_address
 
     if scheduler is not None:
         try:
+            resolve_address(scheduler)  # of what is no address, a client would take a minute to let go
             client = Client(scheduler, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise DiprError(f"There is no scheduler at {scheduler} ({error}). Start one: docs/batch.md.") from error

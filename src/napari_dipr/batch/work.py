@@ -32,10 +32,10 @@ Found = tuple[Record, Lattice | None, dict[str, Any]]
 
 @dataclass(eq=False)
 class _Opened:
-    """A pattern that was read, with the request that suits it, and the seconds that its steps took."""
+    """A pattern that was read: of what its result comes, the request that suits it, the seconds that steps took."""
 
     pattern: Pattern
-    digest: str
+    of: dict[str, Any]
     request: Request
     measurement: Measurement
     known: NDArray[np.generic] | None
@@ -74,12 +74,12 @@ def solve_patterns(job: Job, patterns: Sequence[Pattern]) -> list[Row]:
 
 def _open(job: Job, pattern: Pattern) -> _Opened:
     began = time.perf_counter()
-    digest = job.digest(pattern)  # before it is read: of what is changed meanwhile, the row is none
+    of = job.asked(pattern)  # before it is read: of what is changed meanwhile, the row is none
     measurement = read(pattern.input, key=job.key, frame=pattern.frame, region=job.region, preparation=job.preparation)
     known, window, remark = known_object(pattern.input, None, measurement)
     request, measurement, why = job.request.suited(measurement)
     remarks = [words for words in (remark, why) if words]
-    return _Opened(pattern, digest, request, measurement, known, window, {"read": time.perf_counter() - began}, remarks)
+    return _Opened(pattern, of, request, measurement, known, window, {"read": time.perf_counter() - began}, remarks)
 
 
 def _solved(job: Job, opened: Sequence[_Opened]) -> Iterator[tuple[_Opened, Found | Exception]]:
@@ -174,9 +174,8 @@ def _keep(job: Job, one: _Opened, record: Record, crystal: Lattice | None, figur
         remarks=one.remarks,
         costs={step: round(seconds, 5) for step, seconds in one.costs.items()},
         process=os.getpid(),
-        asked=one.digest,
     )
-    job.write(one.pattern, row, shown)
+    job.write(one.pattern, row, one.of, shown)
     return row
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from napari_dipr.benchmarks import tables
-from napari_dipr.benchmarks.options import Curves, Device, JsonFile, bar_of, listed_names, writable
+from napari_dipr.benchmarks.options import Curves, Device, JsonFile, bar_of, bars_of, listed_names, writable
 from napari_dipr.benchmarks.trust import batch, checkpoints, guided, kills, resolution, verdict
 from napari_dipr.extras import require
 
@@ -40,17 +40,13 @@ def table1(
     ] = None,
 ) -> None:
     """Reproduce Table 1 of the paper on FashionMNIST test images, objects complex and without positivity."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from napari_dipr.benchmarks import table1 as benchmark
     from napari_dipr.io.write import write_json
 
     writable(json_file, figure)
     names = list(benchmark.METHODS) if methods is None else listed_names(methods)
     benchmark.known(names)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {name: bar.add_task(name, total=benchmark.images_of(name, images)) for name in names}
+    with bars_of({name: benchmark.images_of(name, images) for name in names}) as tell:
         result = benchmark.table1(
             images,
             names,
@@ -58,7 +54,7 @@ def table1(
             seed=seed,
             starts=starts,
             kept=kept,
-            progress=lambda name, done: bar.update(tasks[name], completed=done),
+            progress=tell,
         )
     tables.show_table1(result)
     if json_file is not None:
@@ -114,24 +110,20 @@ def models(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts in the exact support.")] = 0,
 ) -> None:
     """Test the models on objects that no training saw: alone, refined, and beside the exact support."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from napari_dipr.benchmarks import models as benchmark
     from napari_dipr.io.write import write_json
     from napari_dipr.networks.zoo import model_names
 
     writable(json_file)
     chosen = model_names() if names is None else listed_names(names)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {name: bar.add_task(name, total=objects) for name in chosen}
+    with bars_of(dict.fromkeys(chosen, objects)) as tell:
         result = benchmark.models(
             objects,
             chosen,
             kind="hard" if hard else "clean",
             device=device,
             seed=seed,
-            progress=lambda name, done: bar.update(tasks[name], completed=done),
+            progress=tell,
         )
     tables.show_models(result)
     if json_file is not None:

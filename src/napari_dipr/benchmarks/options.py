@@ -50,3 +50,14 @@ def bar_of(total: int | None = None) -> Iterator[Callable[..., None]]:
             bar.update(task, description=what, completed=done, total=total)
 
         yield tell
+
+
+@contextmanager
+def bars_of(totals: dict[str, int]) -> Iterator[Callable[[str, int], None]]:
+    """Show how far the parts of a benchmark are, by their names: told how much of which is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks = {name: bar.add_task(name, total=total) for name, total in totals.items()}
+        yield lambda name, done: bar.update(tasks[name], completed=done)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_dipr.ensembles.ensemble import Ended, Ensemble, combine, watch
+from napari_dipr.ensembles.ensemble import Ended, Ensemble, combine, drained, watch
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.ensembles.verdict import AGREE, FAMILIES, KINDS, NONE, TWIN, verdict
 from napari_dipr.experiment import Experiment
@@ -175,12 +175,7 @@ def _run(problem: Problem, recipe: Recipe, starts: Starts) -> Ensemble:
 
 
 def _ended(problem: Problem, recipe: Recipe, starts: Starts, count: int) -> tuple[Ended, ...]:
-    steps = watch(problem, recipe, starts, count, interval=float("inf"))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return drained(watch(problem, recipe, starts, count, interval=float("inf")), None)
 
 
 def _measured(truth: Objects, photons: float | None) -> tuple[Measurement, Tensor]:

@@ -15,10 +15,10 @@ from napari_dipr.benchmarks.cli import app as benchmark_app
 from napari_dipr.cli.batch import batch
 from napari_dipr.cli.data import console, look, opened, places, prepare, tell_json
 from napari_dipr.cli.ensemble import ensemble, thresholds
-from napari_dipr.cli.options import Frame, Key, Region, Truth, prepares, solves
+from napari_dipr.cli.options import Frame, Json, Key, Region, Truth, prepares, solves
 from napari_dipr.cli.resume import WORDS, resume
 from napari_dipr.cli.simulate import simulate
-from napari_dipr.errors import DiprError
+from napari_dipr.errors import DiprError, one_line
 from napari_dipr.extras import require
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Group(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except DiprError as error:
-            console.print(f"[bold red]Error:[/] [red]{escape(' '.join(str(error).split()))}[/]")
+            console.print(f"[bold red]Error:[/] [red]{escape(one_line(error))}[/]")
             raise typer.Exit(1) from error
 
 
@@ -102,9 +102,7 @@ def reconstruct(
             help="Folder for TIFF, or a file .tif, .ome.tif, .cxi, .npz, .vti, .png; again for more.",
         ),
     ],
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
-    ] = None,
+    json: Json = None,
     key: Key = None,
     frame: Frame = None,
     region: Region = None,

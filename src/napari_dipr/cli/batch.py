@@ -2,17 +2,20 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from napari_dipr.cli.data import console, tell_json
+from napari_dipr.cli.data import console, progress_bar, tell_json
 from napari_dipr.cli.options import Frame, Key, Region, prepares, solves
-from napari_dipr.errors import DiprError
+from napari_dipr.errors import DiprError, FileError
 
 if TYPE_CHECKING:
-    from napari_dipr.batch.job import Row
+    from collections.abc import Sequence
+
+    from napari_dipr.batch.inputs import Pattern
+    from napari_dipr.batch.job import Job, Row
     from napari_dipr.preparation.steps import Preparation
     from napari_dipr.reconstruct import Request
 
@@ -53,7 +56,9 @@ def batch(
         int | None,
         typer.Option(min=1, help="Patterns solved as one batch of tensors at most.", show_default="as many as pay"),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Solve again what is finished.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Solve all again; results that are there are replaced.")
+    ] = False,
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write all rows there; - for stdout.")
     ] = None,
@@ -67,7 +72,7 @@ def batch(
     """Solve many patterns, in worker processes here or on a cluster, and sum up what came of them.
 
     Each is solved with the same seed, so that it comes out as it does alone. Call it again to go on after a break:
-    what is finished with these settings is left as it is, what failed is tried again.
+    what is finished is left as it is, what failed is tried again. Results of other settings are not replaced.
     """
     if frame is not None and each_frame:
         raise typer.BadParameter("give --frame or --each-frame, not both", param_hint="--each-frame")
@@ -90,34 +95,41 @@ def batch(
     results = (path for p in patterns for path in (job.result(p), *crystal_paths([job.result(p)])))
     written = [file for path in results for file in files_of(path).values()]
     check_apart([*written, *([] if json in (None, "-") else [json])], [*(p.input for p in patterns), *job.files])
-    rows: dict[int, Row] = {}
-    if again:
-        for p in patterns:
-            job.forget(p)
-    else:
-        rows = {p.number: row for p in patterns if (row := job.finished(p)) is not None}
+    rows, replaced = _earlier(job, patterns, again)
     left = [p for p in patterns if p.number not in rows]
-    console.print(f"[bold]{len(patterns)}[/] patterns" + (f", {len(rows)} of them finished before" if rows else ""))
-    began, solved = time.monotonic(), 0
+    words = f", {len(rows)} of them finished before" if rows else ""
+    if replaced:
+        words += f", {replaced} {'result that is there is' if replaced == 1 else 'results that are there are'} replaced"
+    console.print(f"[bold]{len(patterns)}[/] pattern{'s' * (len(patterns) != 1)}{words}")
+    began, solved, failed = time.monotonic(), 0, 0
     end: BaseException | None = None
     if left:
         chunks = chunks_of(left, chunk or chunk_size(job, left))
-        coming = carry_out(job, chunks, workers=workers, scheduler=scheduler)
-        with _bar() as bar:
-            task = bar.add_task("", total=len(patterns), completed=len(rows), words="")
+        coming = carry_out(
+            job,
+            chunks,
+            workers=workers,
+            scheduler=scheduler,
+            again=again,
+            say=lambda words: console.print(f"  {words}"),
+        )
+        with progress_bar() as bar:
+            task = bar.add_task(f"{len(rows)} of {len(patterns)}", total=len(patterns), completed=len(rows))
             try:
                 for some in coming:
                     rows.update({row["number"]: row for row in some})
                     solved += len(some)
-                    failures = sum(row["state"] == FAILED for row in rows.values())
-                    words = f"{solved / (time.monotonic() - began):.3g}/s" + (
-                        f", {failures} failed" if failures else ""
-                    )
-                    bar.update(task, completed=len(rows), words=words)
+                    failed += sum(row["state"] == FAILED for row in some)
+                    words = f"{len(rows)} of {len(patterns)}, {solved / (time.monotonic() - began):.3g}/s"
+                    words += f", {failed} failed" if failed else ""
+                    bar.update(task, completed=len(rows), description=words)
             except (KeyboardInterrupt, DiprError) as error:
                 end = error
             finally:
                 coming.close()
+    stop = end if isinstance(end, DiprError) else typer.Exit(130)
+    if end is not None and not rows:  # of nothing, no summary takes the place of an earlier one
+        raise stop
     seconds = time.monotonic() - began
     paths = write_summary(job, list(rows.values()), patterns)
     ordered = [rows[number] for number in sorted(rows)]
@@ -132,28 +144,40 @@ def batch(
     failures = [row for row in ordered if row["state"] == FAILED]
     if solved:
         console.print(
-            f"{sum(row['state'] == DONE for row in ordered)} of {len(patterns)} solved; {solved} now, in "
+            f"{sum(row['state'] == DONE for row in ordered)} of {len(patterns)} solved; {solved} tried now, in "
             f"{seconds:.1f} s: {solved / seconds:.3g} a second"
         )
     for path in paths.values():
         console.print(f"  {escape(str(path))}")
     for row in failures[:NAMED]:
         console.print(f"  [red]{escape(row['name'])}: {escape(row['error'])}[/]")
+    call = f"The same call{' without --again' if again else ''}"
     if end is not None:
-        console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. The same call goes on from here.")
-        raise end if isinstance(end, DiprError) else typer.Exit(130)
+        console.print(f"Stopped with {len(patterns) - len(rows)} patterns to go. {call} goes on from here.")
+        raise stop
     if failures:
-        raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. The same call tries them again.")
+        raise DiprError(f"{len(failures)} of {len(patterns)} patterns failed. {call} tries them again.")
 
 
-def _bar() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _earlier(job: "Job", patterns: "Sequence[Pattern]", again: bool) -> "tuple[dict[int, Row], int]":
+    """Return the rows of what is finished, and how many results will be replaced.
 
-    return Progress(
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-        console=console,
-        transient=True,
-    )
+    Those are all that are there, if they are to be solved again; else those whose pattern's file has changed since.
+
+    Raises
+    ------
+    FileError
+        If results of other inputs or settings would be replaced, which nobody has asked for.
+    """
+    there = {p.number: one for p in patterns if (one := job.earlier(p)) is not None}
+    if again:
+        return {}, len(there)
+    others = [one for one in there.values() if one.differs]
+    if others:
+        what = {name: words for one in others for name, words in one.differs.items()}
+        raise FileError(
+            f"{len(others)} of {len(patterns)} results are in {job.folder} already, but of another input or setting: "
+            f"{', '.join(sorted(what.values()))}. Choose another folder (-o), or --again to replace them."
+        )
+    rows = {number: one.row for number, one in there.items() if not one.changed}
+    return rows, len(there) - len(rows)

@@ -10,6 +10,8 @@ from rich.markup import escape
 from napari_dipr.cli.options import Frame, Key, Region, prepares
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from napari_dipr.measurement import Measurement
     from napari_dipr.preparation.steps import Preparation
     from napari_dipr.reconstruct import Request
@@ -57,6 +59,15 @@ def tell_json(json: str | None, figures: dict[str, Any]) -> None:
         print(encoder.dumps(as_json(figures), indent=2))  # noqa: T201
     elif json is not None:
         write_json(json, figures)
+
+
+def progress_bar() -> "Progress":
+    """Return a bar of tasks, each with its description and with the time that is left; it goes when all is done."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
 
 
 def look(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from napari_dipr.cli.data import console, opened, places, tell_json
-from napari_dipr.cli.options import Frame, Key, Region, Truth, prepares, solves
+from napari_dipr.cli.data import console, opened, places, progress_bar, tell_json
+from napari_dipr.cli.options import Frame, Json, Key, Region, Truth, prepares, solves
 from napari_dipr.errors import FileError, RecipeError, SolverError
 from napari_dipr.extras import require
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari_dipr.reconstruct import Request
 
 Input = Annotated[str, typer.Argument(help="A pattern's file, a folder of TIFFs, or a sample.")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")]
 Curves = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here.", dir_okay=False, show_default=False)
 ]
@@ -90,7 +89,7 @@ def ensemble(
     known, window, remark = known_object(input, truth, measurement)
     if remark:
         _remark(remark)
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=starts * generations)
 
         def progress(at: "Progress") -> None:
@@ -182,7 +181,7 @@ def thresholds(
     _check_outputs(curves, json, [input, request.support, *preparation.files])
     request, measurement = opened(input, request, preparation, key=key, frame=frame, region=region)
     request = replace(request, free=FREE if request.free is None else request.free)
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=len(chosen) * starts)
 
         def progress(number: int, done: int) -> None:
@@ -318,11 +317,3 @@ def _check_outputs(curves: Path | None, json: str | None, reads: "Sequence[str |
 
 def _remark(words: str) -> None:
     console.print(f"  {escape(words)}")
-
-
-def _bar() -> Any:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
-    )

@@ -24,7 +24,7 @@ Region = Annotated[
         metavar="TEXT", help='Part to read, as "10:150, :, 30:286"; of --frame, if given.', show_default="everything"
     ),
 ]
-
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")]
 Truth = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The true object, to compare with.", show_default="known for samples"),

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from napari_dipr.cli.data import console, tell, tell_json
-from napari_dipr.cli.options import Frame, Key, Region
+from napari_dipr.cli.options import Frame, Json, Key, Region
 
 if TYPE_CHECKING:
     from napari_dipr.exposure import Exposure
@@ -78,9 +78,7 @@ def simulate(
     geometry: Annotated[
         str | None, _setting(metavar="TEXT", help='Such as "energy=9, distance=0.5, pixel=55": docs/geometry.md.')
     ] = None,
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures there; - for stdout.")
-    ] = None,
+    json: Json = None,
 ) -> None:
     """Make a measurement of an object that is known, to try an experiment out before the beamtime.
 

@@ -16,6 +16,7 @@ import torch
 from napari_dipr import __version__
 from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.cutoff import (
+    BEGUN,
     INTERVAL,
     MEASUREMENT,
     MOST_BYTES,
@@ -89,12 +90,19 @@ class Claim:
         FileError
             If it is damaged.
         """
-        try:
-            values = read_sealed(self.run.folder / MEASUREMENT)
-        except FileError as error:
-            raise self._useless(error) from error
+        values = self._read(MEASUREMENT)
         arrays = values["intensities"].numpy(), values["measured"].numpy()
         return measurement_from(*arrays, json.loads(values["about"]))
+
+    def begun(self) -> dict[str, Any]:
+        """Return what starts begin with, as :class:`~napari_dipr.io.kept_starts.KeptStarts` was given it.
+
+        Raises
+        ------
+        FileError
+            If it is damaged, or nothing was given.
+        """
+        return self._read(BEGUN)
 
     def load(self, device: torch.device | str = "cpu") -> Kept:
         """Return the newest state that is whole.
@@ -108,16 +116,23 @@ class Claim:
         for path in states(self.run.folder):
             try:
                 found = read_sealed(path, device)
-                recipe = Recipe.model_validate_json(found["recipe"])
+                recipe = Recipe.of(json.loads(found["recipe"]))
                 kept = Kept(found["state"], found["position"], recipe, found["more"])
             except (FileError, KeyError, ValueError) as error:
                 trouble = trouble or error
             else:
                 self.slot = 1 - STATES.index(path.name)
                 return kept
-        raise self._useless(trouble or "it has no state.") from trouble
+        raise self.useless(trouble or "it has no state.") from trouble
 
-    def _useless(self, why: object) -> FileError:
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return read_sealed(self.run.folder / name)
+        except FileError as error:
+            raise self.useless(error) from error
+
+    def useless(self, why: object) -> FileError:
+        """Return the error that says why nothing can be gone on with."""
         return FileError(f"The run {self.run.name} cannot be gone on with: {why} Discard it.")
 
     def discard(self) -> None:

@@ -1,8 +1,9 @@
 """Runs that were cut off: what lies of them in the user's cache, and who may have it.
 
 Each run has a folder of its own: its measurement, ``run.json``, and its state twice, the newer one always written over
-the older. The program holds a lock on the folder as long as it lives, and the system takes that back whatever ends the
-program: a folder that nobody holds is that of a run that was cut off.
+the older; of many starts, instead of a state, each that came to its end. The program holds a lock on the folder as long
+as it lives, and the system takes that back whatever ends the program: a folder that nobody holds is that of a run that
+was cut off.
 
 What is here needs no torch, so that the window can ask as it opens.
 """
@@ -31,6 +32,8 @@ RUN, LOCK, MEASUREMENT = "run.json", "lock", "measurement.safetensors"
 STATES = ("state-0.safetensors", "state-1.safetensors")
 # Of an ensemble, each start that came to its end.
 STARTS = "start-*.safetensors"
+# And what they begin with, where nothing else says so.
+BEGUN = "begun.safetensors"
 
 
 def runs_folder() -> Path:
@@ -75,6 +78,11 @@ class CutOff:
     def name(self) -> str:
         """What people call it."""
         return self.folder.name
+
+    @property
+    def of_starts(self) -> bool:
+        """Whether it is many starts, and not one run."""
+        return self.unit == "start"
 
     def __str__(self) -> str:
         """Say what it is."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dipr.errors import FileError, one_line
 from napari_dipr.io.checkpoint import Claim, new_folder
-from napari_dipr.io.cutoff import MOST_BYTES, STARTS, Held
+from napari_dipr.io.cutoff import BEGUN, MOST_BYTES, STARTS, Held
 from napari_dipr.io.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class KeptStarts:
         What whoever goes on will need to know, plain JSON.
     count
         How many there will be at most, in all generations.
+    begun
+        Tensors and plain values that they begin with, to be kept beside them for whoever cannot know these otherwise.
     tell
         Told in words where they cannot be kept.
     claim
@@ -46,10 +48,12 @@ class KeptStarts:
         settings: dict[str, Any],
         count: int,
         *,
+        begun: dict[str, Any] | None = None,
         tell: Callable[[str], None] = lambda words: None,
         claim: Claim | None = None,
     ) -> None:
         self.measurement, self.settings, self.count, self._tell = measurement, settings, count, tell
+        self._begun = begun
         self._held: Held | None = None if claim is None else claim.held
         self.written, self._failed = 0, False
 
@@ -72,6 +76,8 @@ class KeptStarts:
             for number in range(self.written, len(ended)):
                 if self._held is None:
                     self._held = new_folder(self.measurement, self.settings, starts=self.count)
+                    if self._begun is not None:
+                        write_sealed(self._held.folder / BEGUN, self._begun, MOST_BYTES / 3)
                 write_sealed(_place(self._held.folder, number), {"start": ended[number]}, MOST_BYTES / self.count)
                 self.written = number + 1
         except (OSError, MemoryError) as error:

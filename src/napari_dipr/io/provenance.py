@@ -141,7 +141,7 @@ def measurement_from(intensities: NDArray[Any], measured: NDArray[Any], told: di
     Raises
     ------
     MeasurementError
-        If the arrays cannot be a measurement.
+        If the arrays cannot be a measurement, or the geometry is none.
     """
     geometry = told["geometry"]
     return Measurement.of(
@@ -150,7 +150,7 @@ def measurement_from(intensities: NDArray[Any], measured: NDArray[Any], told: di
         measured=measured,
         name=told["name"],
         photons_per_unit=told["photons_per_unit"],
-        geometry=None if geometry is None else Geometry.model_validate(geometry),
+        geometry=None if geometry is None else Geometry.of(geometry),
         history=tuple(told["history"]),
         source=dict(told["source"]),
     )

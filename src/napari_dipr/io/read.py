@@ -125,7 +125,7 @@ def corrected_from(loaded: Loaded, preparation: Preparation, measured: ArrayLike
     if ours := _ours(loaded):
         steps = [*ours["history"], *steps]
         known["photons_per_unit"] = ours["photons_per_unit"]
-        geometry = None if ours["geometry"] is None else Geometry.model_validate(ours["geometry"])
+        geometry = None if ours["geometry"] is None else Geometry.of(ours["geometry"])
         if p.zero_frequency is None:
             p = p.model_copy(update={"zero_frequency": "centre"})
         # What is bad was settled then; among few photons, guessing again may find saturated pixels that are none.

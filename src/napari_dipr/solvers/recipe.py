@@ -97,6 +97,20 @@ class Recipe(BaseModel):
         return "; ".join(parts)
 
     @classmethod
+    def of(cls, values: Any) -> "Recipe":
+        """Check a recipe's values, as its JSON has them.
+
+        Raises
+        ------
+        RecipeError
+            If one is missing, not known, or out of its range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(f"The recipe does not fit: {in_words(error)}.") from error
+
+    @classmethod
     def parse(
         cls,
         text: str,

@@ -69,10 +69,9 @@ class MeasurementPanel(QWidget):
         layout.addWidget(self.outcome)
         layout.addWidget(self._masking())
         self.simulation = SimulateForm(session)
-        simulating = QCollapsible("Simulate from a picture")
-        simulating.addWidget(self.simulation)
-        layout.addWidget(simulating)
-
+        self.simulating = QCollapsible("Simulate from a picture")
+        self.simulating.addWidget(self.simulation)
+        layout.addWidget(self.simulating)
         layout.addWidget(button("Reset form", "All of this form as it was at first", self._reset))
         layout.addStretch()
         self.loaded.changed.connect(told(session.take_up))

@@ -44,7 +44,7 @@ class FormMemory:
     def __init__(self, name: str, widgets: dict[str, Any]) -> None:
         self.name, self.widgets = name, widgets
         self.defaults = {key: widget.value for key, widget in widgets.items()}
-        self._enter(self._read().get(name, {}))
+        self.enter(self._read().get(name, {}))
 
     def save(self) -> None:
         """Remember what the form holds. A place that cannot be written to is no reason to stop."""
@@ -56,10 +56,11 @@ class FormMemory:
 
     def reset(self) -> None:
         """Bring the form to its defaults, and forget the rest."""
-        self._enter(self.defaults)
+        self.enter(self.defaults)
         self.save()
 
-    def _enter(self, values: dict[str, Any]) -> None:
+    def enter(self, values: dict[str, Any]) -> None:
+        """Fill the form in, as far as values are known and fit."""
         for key, value in values.items():
             # A value of another version, or edited by hand, may not fit.
             with contextlib.suppress(Exception):

@@ -106,7 +106,7 @@ def _outcome(record: Record, path: Path) -> tuple[Snapshot, dict[str, Any]]:
         "seed": start.get("seed"),
         "model": model.get("name") if model.get("name") in model_names() else None,
         "threshold": model.get("threshold"),
-        "recipe": Recipe.model_validate(recipe) if recipe else None,
+        "recipe": Recipe.of(recipe) if recipe else None,
         **{key: value for key, value in told.items() if key not in NO_SETTINGS},
         "restored_from": path.name,
     }

@@ -1,4 +1,4 @@
-"""Runs of the window that were cut off: kept while they go, offered when the dock opens, and gone on with."""
+"""A run of the window that was cut off: kept while it goes, and gone on with."""
 
 import json
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_dipr.io.cutoff import INTERVAL, CutOff, cut_off, hold
+from napari_dipr.io.cutoff import INTERVAL, CutOff
 from napari_dipr.io.provenance import about_measurement, as_json
 from napari_dipr.measurement import Measurement
-from napari_dipr.ui.forms import button, follow, remark
 from napari_dipr.ui.restore import truth_of
 from napari_dipr.ui.worker import Mailbox, Wish, load_torch
 
 if TYPE_CHECKING:
     from napari_dipr.io.checkpoint import Claim, Kept
+    from napari_dipr.solvers.recipe import Recipe
     from napari_dipr.ui.session import Session
 
-# In the settings of a run that was started here.
+# In the settings of runs and of many starts that were begun in the window.
 KIND = "window"
 
 
@@ -98,7 +97,14 @@ class TakenUp:
             if wish.edit is not None:
                 support = (support | (wish.edit > 0)) & (wish.edit >= 0)
                 pinned |= (wish.edit != 0) & wish.pin
-        return support, np.where(pinned, np.where(support, 1, -1), 0).astype(np.int8) if pinned.any() else None
+        return support, strokes_of(pinned, support)
+
+
+def strokes_of(pinned: NDArray[np.bool_] | None, support: NDArray[np.bool_]) -> NDArray[np.int8] | None:
+    """Return what is pinned as a session has it: 1 in the support, −1 out of it; None where nothing is."""
+    if pinned is None or not pinned.any():
+        return None
+    return np.where(pinned, np.where(support, 1, -1), 0).astype(np.int8)
 
 
 def taken_up(run: CutOff) -> TakenUp:
@@ -139,25 +145,25 @@ def go_on(session: "Session", found: TakenUp) -> None:
     except BaseException:
         found.claim.leave()
         raise
-    session.restored.emit(
-        {
-            **settings,
-            "measurement": about_measurement(found.measurement),
-            "recipe": {"text": str(recipe), **recipe.model_dump(mode="json")},
-            "start": {"seed": settings.get("seed")},
-        }
-    )
+    fill_in(session, found.measurement, recipe, settings, start={"seed": settings.get("seed")})
+
+
+def fill_in(
+    session: "Session", measurement: Measurement, recipe: "Recipe", settings: dict[str, Any], **more: Any
+) -> None:
+    """Fill the panels' forms in with what was asked for, told as a result's file does."""
+    about, stages = about_measurement(measurement), {"text": str(recipe), **recipe.model_dump(mode="json")}
+    session.restored.emit({**settings, "measurement": about, "recipe": stages, **more})
 
 
 def _preparation(found: TakenUp) -> Any:
     """Return what builds problem, recipe, state and position, to be called in the worker."""
 
     def prepare() -> tuple[Any, ...]:
-        from napari_dipr.device import available_devices, find_device
+        from napari_dipr.device import find_device
         from napari_dipr.solvers.problem import Problem
 
-        device = str(found.settings.get("device"))
-        place = find_device(device if device.split(":")[0] in available_devices() else "auto")
+        place = find_device(device_of(found.settings))
         found.settings["device"] = str(place)
         kept = found.kept if place.type == "cpu" else found.claim.load(place)
         problem = Problem.of(
@@ -172,53 +178,9 @@ def _preparation(found: TakenUp) -> Any:
     return prepare
 
 
-class Offer(QFrame):
-    """A line above the panels where a run of the window was cut off, to go on with it; hidden where none was."""
+def device_of(settings: dict[str, Any]) -> str:
+    """Return the device that something was run on, or ``auto`` where it is not there any more."""
+    from napari_dipr.device import available_devices
 
-    def __init__(self, session: "Session") -> None:
-        super().__init__()
-        self.session = session
-        self.runs: list[CutOff] = []
-        self.words = remark()
-        self.resume_button: QPushButton = button("Resume", "Bring its session back and let it go on", self._resume)
-        self.discard_button = button("Discard", "Delete what was kept of it", self._discard)
-        layout, row = QVBoxLayout(self), QHBoxLayout()
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.words)
-        row.addWidget(self.resume_button)
-        row.addWidget(self.discard_button)
-        layout.addLayout(row)
-        follow(self, session.refinement.changed, self._enable)
-        follow(self, session.refinement.failed, self.look)
-        follow(self, session.busy_changed, self._enable)
-        self.look()
-
-    def look(self) -> None:
-        """Look for runs that were cut off."""
-        self.runs = [run for run in cut_off() if run.settings.get("kind") == KIND]
-        self.setVisible(bool(self.runs))
-        if self.runs:
-            more = f" And {len(self.runs) - 1} more." if len(self.runs) > 1 else ""
-            self.words.setText(f"A run was left unfinished: {self.runs[0]}.{more}")
-        self._enable()
-
-    def _enable(self) -> None:
-        idle = self.session.refinement.state == "idle" and not self.session.busy
-        self.resume_button.setEnabled(idle)
-
-    def _resume(self) -> None:
-        self.session.refinement.must_be_idle()
-        run = self.runs[0]
-        self.session.do(
-            lambda: taken_up(run),
-            lambda found: go_on(self.session, found),
-            f"Resuming {run.measurement}",
-            whatever_is_loaded=True,
-            over=self.look,
-        )
-
-    def _discard(self) -> None:
-        run = self.runs[0]
-        if (held := hold(run.folder)) is not None:
-            held.delete()
-        self.look()
+    device = str(settings.get("device"))
+    return device if device.split(":")[0] in available_devices() else "auto"

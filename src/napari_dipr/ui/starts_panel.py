@@ -91,6 +91,7 @@ class StartsPanel(QWidget):
         for signal in (starts.changed, session.measurement_changed):
             follow(self, signal, self._show)
         follow(self, starts.advanced, self._advanced)
+        follow(self, session.restored, lambda provenance: self.memory.enter(provenance.get("starts") or {}))
         run, history = session.refinement, session.history
         for signal in (session.support_changed, run.changed, run.advanced):
             follow(self, signal, self._offer)
@@ -218,9 +219,9 @@ class StartsPanel(QWidget):
             widget.enabled = starts.course is None
         self.amount.enabled = starts.course is None and self.begin.value != "random"
         self.run_button.setEnabled(idle and support is not None and bool(support.any()))
-        enough = idle and outcome is not None and len(outcome.rows) >= 2
+        kept = self.table.kept
         averaged = None if outcome is None or outcome.ensemble is None else list(outcome.ensemble.kept)
-        self.average_button.setEnabled(enough and self.table.kept != averaged)
+        self.average_button.setEnabled(idle and outcome is not None and sum(kept) >= 2 and kept != averaged)
         mean = None if outcome is None else outcome.mean
         self.mean_button.setEnabled(idle and mean is not None and session.refinement.snapshot is not mean)
         self.keep_button.setEnabled(idle and starts.is_start_shown and session.history.shown is None)

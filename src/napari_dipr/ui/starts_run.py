@@ -94,9 +94,7 @@ class StartsRun:
             If something is under way, or measurement, support or object are missing.
         """
         session = self.session
-        session.refinement.must_be_idle()
-        if session.busy:
-            raise DiprError(f"{session.busy[-1]} is under way. Wait for it.")
+        self._must_be_free()
         support, pinned, first, settings = session.refinement.beginning(
             begin, seed=seed, positive=positive, free_share=free
         )
@@ -117,9 +115,25 @@ class StartsRun:
             count=count,
             most=most,
         )
+        self.carry_out(order)
+
+    def carry_out(self, order: Order) -> None:
+        """Run starts of the measurement at hand in a worker, or the missing ones of those that were cut off.
+
+        Raises
+        ------
+        DiprError
+            If something is under way.
+        """
+        self._must_be_free()
         course = Course(Mailbox.as_preferred())
-        course.mailbox.extras = session.pictures.wanted()
-        self._under_way(course, lambda: carry_out(order, course), f"Running {count} starts")
+        course.mailbox.extras = self.session.pictures.wanted()
+        self._under_way(course, lambda: carry_out(order, course), f"Running {order.count} starts")
+
+    def _must_be_free(self) -> None:
+        self.session.refinement.must_be_idle()
+        if self.session.busy:
+            raise DiprError(f"{self.session.busy[-1]} is under way. Wait for it.")
 
     def average(self, kept: Sequence[bool]) -> None:
         """Average those that are kept, and no other, off the main thread.

@@ -9,8 +9,8 @@ from superqt import QCollapsible
 from napari_dipr.ui.export_panel import ExportPanel
 from napari_dipr.ui.forms import follow
 from napari_dipr.ui.measurement_panel import MeasurementPanel
+from napari_dipr.ui.offer import Offer
 from napari_dipr.ui.refine_panel import RefinePanel
-from napari_dipr.ui.resume import Offer
 from napari_dipr.ui.runs_panel import RunsPanel
 from napari_dipr.ui.session import session_of
 from napari_dipr.ui.starts_panel import StartsPanel
@@ -141,6 +141,9 @@ class Workflow(QWidget):
         mean = None if (outcome := self.session.starts.outcome) is None else outcome.mean
         with_starts = run.snapshot is not None and run.snapshot is mean
         opened = {0: (0,), 1: (1,), 2: (1, 2), 3: (3, 5) if with_starts else (2, 5)}[step]
+        # Who simulates reads what came of it, and tries another setting.
+        if step == 1 and self.sections[0].isExpanded() and self.measurement.simulating.isExpanded():
+            opened = (0, 1)
         for index, section in enumerate(self.sections):
             (section.expand if index in opened else section.collapse)(animate=False)
         self._step = step
