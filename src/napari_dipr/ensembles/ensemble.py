@@ -149,10 +149,9 @@ class Ensemble:
 
         That of the consensus is not cut, for its curves to tell of the starts and not of the cut.
         """
-        problem = self.problem
-        mean, inside = (x[None].to(problem.device) for x in (self.consensus.mean, self.support))
-        x = mean if problem.dtype.is_complex else mean.real
-        return problem.project_object(x.to(problem.dtype), inside)[0].cpu()
+        problem, mean = self.problem, self.consensus.mean[None]
+        x = (mean if problem.dtype.is_complex else mean.real).to(problem.device, problem.dtype)
+        return problem.project_object(x, self.support[None].to(problem.device))[0].cpu()
 
     @cached_property
     def errors(self) -> Errors:
