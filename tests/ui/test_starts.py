@@ -121,6 +121,15 @@ def test_a_start_is_exported_and_kept_as_a_run(averaged, idle, tmp_path):
     idle(lambda: len(session.history.results) == 3)
     assert session.history.shown.name.startswith("run 3, mean of")
     assert session.history.shown.settings["ensemble"]["verdict"]["kind"] == "agree"
+    np.testing.assert_array_equal(
+        session.canvas.find("variance").data, read_record(tmp_path / "mean.npz").fields["variance"]
+    )
+    before = session.canvas.find("variance").data.copy()
+    session.history.settle("twin")
+    np.testing.assert_array_equal(
+        session.canvas.find("variance").data, session.history.shown.snapshot.fields["variance"]
+    )
+    assert not np.array_equal(session.canvas.find("variance").data, before)
 
 
 def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over):
@@ -139,7 +148,7 @@ def test_what_is_dropped_by_hand_is_left_out_of_the_mean(averaged, over):
     expected = outcome.ensemble.objects[list(outcome.ensemble.members)].mean(0).abs().numpy()
     inside = outcome.mean.support
     np.testing.assert_allclose(outcome.mean.amplitude[inside], expected[inside], rtol=1e-4)
-    np.testing.assert_allclose(session.canvas.find("variance").data, outcome.variance)
+    np.testing.assert_allclose(session.canvas.find("variance").data, outcome.mean.fields["variance"])
 
     panel.most.value = 2  # ticks them anew
     assert panel.table.kept.count(True) == 2

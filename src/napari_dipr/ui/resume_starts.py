@@ -66,7 +66,7 @@ def taken_up(run: CutOff) -> TakenUp:
         measurement = claim.measurement()
         told = claim.begun()
         try:
-            recipe = Recipe.model_validate_json(told["recipe"])
+            recipe = Recipe.of(json.loads(told["recipe"]))
             settings = json.loads(told["settings"])
             begun = {name: x.numpy() if isinstance(x := told[name], Tensor) else x for name in KEPT}
         except (KeyError, ValueError) as error:  # another version's

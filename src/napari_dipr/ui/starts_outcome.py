@@ -141,12 +141,6 @@ class Outcome:
         return "" if self.ensemble is None else f"mean of {len(self.ensemble.members)} starts"
 
     @property
-    def variance(self) -> NDArray[np.float32]:
-        """How far those that are averaged differ, relative to the square of the typical amplitude, ``[*grid]``."""
-        assert self.ensemble is not None
-        return self.ensemble.consensus.variance.float().numpy()
-
-    @property
     def mean_settings(self) -> dict[str, Any]:
         """What the mean is made of."""
         return {**self.settings, "title": self.title, "ensemble": self._told()}

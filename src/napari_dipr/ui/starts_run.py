@@ -45,7 +45,7 @@ class StartsRun:
         self._shown: Snapshot | None = None  # of the start that was looked at last
         self._support_before: NDArray[np.bool_] | None = None  # and what its support took the place of
         self._followed: Snapshot | None = None
-        self._pictured: Any = None  # the ensemble that the variance's layer is of
+        self._pictured: NDArray[np.float32] | None = None  # what the variance's layer shows
         self._streamed = False  # whether the object's layers show one that is nobody's
 
     @property
@@ -215,20 +215,21 @@ class StartsRun:
         return self._shown is not None and self.session.refinement.snapshot is self._shown
 
     def follow(self) -> None:
-        """Show the variance with the object of the starts that it is of, and with no other."""
+        """Show the variance with the mean that has it and with the starts that it is of, and with no other object."""
         snapshot, canvas, outcome = self.session.refinement.snapshot, self.session.canvas, self.outcome
         if snapshot is self._followed or canvas is None:
             return
         self._followed = snapshot
-        layer = canvas.find("variance")
-        mean = None if outcome is None else outcome.mean
-        if outcome is None or mean is None or not (snapshot is mean or self.is_start_shown):
+        layer, title = canvas.find("variance"), self.session.refinement.settings.get("title", "mean of starts")
+        if self.is_start_shown and outcome is not None:
+            snapshot, title = outcome.mean, outcome.title
+        variance = None if snapshot is None else snapshot.fields.get("variance")
+        if snapshot is None or variance is None:
             if layer is not None:
                 canvas.viewer.layers.remove(layer)
-        elif layer is None or self._pictured is not outcome.ensemble:
-            self._pictured = outcome.ensemble
-            caption = outcome.title.replace("mean", "variance", 1)
-            self.session.pictures.show_variance(outcome.variance, mean.support, caption)
+        elif layer is None or self._pictured is not variance:
+            self._pictured = variance
+            self.session.pictures.show_variance(variance, snapshot.support, title.replace("mean", "variance", 1))
 
     def _under_way(self, course: Course, job: Callable[[], Outcome | None], description: str) -> None:
         self.course = course
