@@ -6,7 +6,7 @@ from napari_dipr.errors import RecipeError
 from napari_dipr.experiment import simulate
 from napari_dipr.gather import FREE, gather
 from napari_dipr.io.checkpoint import Claim
-from napari_dipr.io.cutoff import cut_off
+from napari_dipr.io.cutoff import VARIABLE, cut_off
 from napari_dipr.io.record import read_record, write_record
 from napari_dipr.physics.registration import register
 from napari_dipr.reconstruct import Keeping, Request
@@ -136,7 +136,8 @@ def test_a_start_that_diverges_is_told_and_left_out(known, diverging):
 
 
 @pytest.mark.parametrize("generations", [1, 3])
-def test_what_was_cut_off_goes_on_to_the_same(known, diverging, generations):
+def test_what_was_cut_off_goes_on_to_the_same(known, diverging, generations, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     asked = request(recipe="hio*20; shrinkwrap(threshold=0.1); settling"), known[0], 3
     diverging(1)
     whole = gather(*asked, generations=generations)
