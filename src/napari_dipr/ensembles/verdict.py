@@ -122,7 +122,8 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
         "dark": dark,
         "unexplained": bool(unexplained),
     }
-    words = f"{kind}: {n} starts correlate at {agreement:.3f} (median), in families of {', '.join(map(str, sizes))}"
+    families = "in one family" if len(sizes) == 1 else f"in families of {', '.join(map(str, sizes))}"
+    words = f"{kind}: {n} starts correlate at {agreement:.3f} (median), {families}"
     if kind == TWIN:
         words += f"; they are like their own twins at {likeness:.2f}, and dark where the pattern is not"
     elif kind == AGREE and unexplained:
