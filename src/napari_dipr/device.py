@@ -48,7 +48,7 @@ def find_device(name: str = "auto") -> "torch.device":
     raise DeviceError(f"There is no device {name!r} here. Choose one of: auto, {', '.join(there)}.")
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Say whether an error is that of a full memory, of the machine or of an accelerator."""
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in ("out of memory", "allocat"))
 

@@ -152,3 +152,21 @@ def test_starts_that_diverge_are_told(tmp_path, diverging):
     result = call("thresholds", *words, "--thresholds", 0.1)
     assert result.exit_code == 1
     assert "All starts diverged, with each threshold" in result.stderr
+
+
+def test_where_the_memory_is_full_in_the_end_the_starts_stay(tmp_path, monkeypatch):
+    from napari_dipr import gather
+    from napari_dipr.io import cutoff
+
+    def full(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setenv(cutoff.VARIABLE, str(tmp_path / "cache"))
+    words = ["ensemble", "sample:fashion-0", "-o", tmp_path / "m.npz", "--starts", 3, "--support", "autocorrelation"]
+    words += ["--recipe", "hio*20", "--device", "cpu"]
+    with monkeypatch.context() as patched:
+        patched.setattr(gather, "verdict", full)
+        result = call(*words)
+    assert result.exit_code == 1
+    assert "The memory is full" in result.stderr
+    assert len(list(cutoff.runs_folder().glob(f"*/{cutoff.STARTS}"))) == 3

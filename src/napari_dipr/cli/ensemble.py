@@ -72,6 +72,7 @@ def ensemble(
     Where nothing is said of --free, 5 % of the pixels are held back to rank the starts by. --seed is the first one's.
     """
     from napari_dipr.cli.kept import kept_run
+    from napari_dipr.device import is_out_of_memory
     from napari_dipr.gather import gather
     from napari_dipr.io.record import check_writable, write_records
     from napari_dipr.io.write import file_name
@@ -115,8 +116,9 @@ def ensemble(
             if kept.starts:
                 _remark(f"cut off; the same call with --resume goes on after the {kept.starts} starts that are done")
             raise
-        except SolverError:  # going on would end in the same
-            kept.end()
+        except SolverError as error:
+            if not is_out_of_memory(error.__cause__):  # going on would end in the same
+                kept.end()
             raise
     nmse = None if known is None else compared(found.ensemble.object.numpy(), known, window)
     record = found.record(nmse=nmse)
