@@ -276,6 +276,9 @@ def test_the_cache_is_bounded(monkeypatch):
     monkeypatch.setattr(cutoff, "MOST_BYTES", 2.5 * size)
     clean()
     assert [run.settings["name"] for run in cut_off()] == ["3", "2"]
+    monkeypatch.setattr(cutoff, "MOST_BYTES", 0.5 * size)
+    clean()
+    assert [run.settings["name"] for run in cut_off()] == ["3"]  # the newest is never too large
     monkeypatch.setattr(cutoff, "MOST_DAYS", -1)
     clean()
     assert list(runs_folder().iterdir()) == []

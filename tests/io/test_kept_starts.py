@@ -7,6 +7,7 @@ from napari_dipr.ensembles.ensemble import Diverged, combine, drained, watch
 from napari_dipr.ensembles.starts import Starts
 from napari_dipr.errors import FileError
 from napari_dipr.experiment import simulate
+from napari_dipr.io import cutoff
 from napari_dipr.io.checkpoint import Claim
 from napari_dipr.io.cutoff import VARIABLE, cut_off
 from napari_dipr.io.kept_starts import KeptStarts
@@ -107,6 +108,27 @@ def test_what_cannot_be_kept_is_told_once_and_ends_nothing(ensemble, monkeypatch
     found = kept(measurement, finished, tell=told.append)
     assert told == ["The starts are not kept, and lost if the program ends: No space left on device"]
     found.end()
+
+
+def test_what_is_kept_without_a_word_is_not_deleted_for_its_size(ensemble, monkeypatch):
+    measurement, _, finished = ensemble
+    object = finished[0].object
+    begun = {"first": torch.zeros_like(object), "support": finished[0].support}
+    told = []
+    found = kept(measurement, finished, tell=told.append, begun=begun)
+    size = sum(file.stat().st_size for file in found._held.folder.iterdir())
+    found.end()
+    for most in (0.7 * size, 1.01 * size):
+        monkeypatch.setattr(cutoff, "MOST_BYTES", most)
+        monkeypatch.setattr("napari_dipr.io.kept_starts.MOST_BYTES", most)
+        found = kept(measurement, finished, tell=told.append, begun=begun)
+        found.leave()
+        cutoff.clean()
+        assert len(told) == 1
+        assert [run.iteration for run in cut_off()] == ([] if most < size else [5])
+        for run in cut_off():
+            Claim(run).discard()
+        found.end()
 
 
 def test_while_its_program_lives_an_ensemble_is_not_offered(ensemble):

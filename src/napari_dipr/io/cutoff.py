@@ -145,7 +145,8 @@ def clean() -> None:
     for number, run in enumerate(runs):
         with suppress(OSError):  # another program may have taken it up
             size += sum(path.stat().st_size for path in run.folder.iterdir())
-        if number >= MOST_RUNS or size > MOST_BYTES or run.written < oldest:
+        # What each run may keep is bounded where it is written.
+        if number >= MOST_RUNS or (number and size > MOST_BYTES) or run.written < oldest:
             stray.append(run.folder)
     for folder in stray:
         if (held := hold(folder)) is not None:

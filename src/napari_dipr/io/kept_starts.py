@@ -78,11 +78,16 @@ class KeptStarts:
                     self._held = new_folder(self.measurement, self.settings, starts=self.count)
                     if self._begun is not None:
                         write_sealed(self._held.folder / BEGUN, self._begun, MOST_BYTES / 3)
-                write_sealed(_place(self._held.folder, number), {"start": ended[number]}, MOST_BYTES / self.count)
+                write_sealed(_place(self._held.folder, number), {"start": ended[number]}, self._most(self._held.folder))
                 self.written = number + 1
         except (OSError, MemoryError) as error:
             self._failed = True
             self._tell(f"The starts are not kept, and lost if the program ends: {one_line(error)}")
+
+    def _most(self, folder: Path) -> float:
+        """Return the bytes that a start may be of: its share of what the rest leaves."""
+        rest = sum(file.stat().st_size for file in folder.iterdir() if not file.match(STARTS))
+        return (MOST_BYTES - rest) / self.count
 
     def end(self) -> None:
         """Delete what was kept: the result is safe."""
