@@ -110,6 +110,19 @@ def test_a_start_that_diverges_is_left_out_and_the_others_come_out_as_they_would
     assert found.diverged == found.keeping([True] * 6).diverged == (ended[1],)
 
 
+def test_starts_that_are_gone_on_with_are_batched_as_they_would_have_been(simulated, diverging):
+    problem, _, support = simulated(1e5)
+    # Of what descends the likelihood, a start alone and one of a batch are not rounded alike.
+    asked = problem, Recipe.parse("poisson*10"), Starts(support, seed=7), 7
+    diverging(1)
+    _, whole = drained(watch(*asked, batch=3))
+    seen, again = drained(watch(*asked, batch=3, interval=0, done=whole[:1]))
+    running = list(dict.fromkeys(at.running for at in seen if at.at is not None))
+    assert running == [(1, 2), (1,), (2,), (3, 4, 5), (6,)]
+    for k in (3, 4, 5):
+        assert torch.equal(again[k].object, whole[k].object)
+
+
 def test_of_fewer_than_two_that_do_not_diverge_nothing_is_said(simulated, diverging):
     problem, _, support = simulated()
     diverging(0, 1, 3)

@@ -239,7 +239,7 @@ def watch(
     """Run starts of one measurement in batches, yielding where it is by the clock and after each batch.
 
     Where an accelerator's memory is full, batches of half the size are taken. A batch that diverges is run again start
-    by start: the one that does so is left out, and the others come out as they would have.
+    by start: the one that does so is left out, and the others come out as they would have, but for rounding.
 
     Parameters
     ----------
@@ -278,7 +278,8 @@ def watch(
     ended = list(done[:count])
     alone = 0  # up to this number start by start
     while (first := len(ended)) < count:
-        numbers = tuple(range(first, min(first + (1 if first < alone else size), count)))
+        # Batches begin at multiples of the size wherever one goes on: they are the same ones.
+        numbers = tuple(range(first, min(first + (1 if first < alone else size - first % size), count)))
         seeds = [seed_of(starts.seed, number) for number in numbers]
         here = Progress(tuple(ended), numbers, count, None)
         try:
