@@ -64,13 +64,14 @@ def test_two_workers_give_what_this_process_gives_though_one_is_killed(make_job,
 def test_an_answer_that_its_worker_takes_with_it_is_found_again(make_job, scans, scheduler):
     patterns = scans(4)
     coming = carry_out(make_job(), chunks_of(patterns, 1), scheduler=scheduler)
-    first = next(coming)
+    first, late = next(coming), time.monotonic() + 60
     with distributed.Client(scheduler, set_as_default=False) as client:
-        while len(client.who_has()) < len(patterns) - 1:  # all are done, and wait to be fetched
+        while len(client.who_has()) < len(patterns) - 1 and time.monotonic() < late:  # all are done, to be fetched
             time.sleep(0.05)
         for process in client.run(os.getpid).values():
             os.kill(process, signal.SIGKILL)
-        while any(client.who_has().values()):  # until it is noticed; workers anew take longer
+        late = time.monotonic() + 5
+        while any(client.who_has().values()) and time.monotonic() < late:  # until it is noticed; others take longer
             time.sleep(0.02)
     rows = rows_of([first, *coming])
     assert [row["state"] for row in rows] == ["done"] * 4

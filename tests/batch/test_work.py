@@ -87,7 +87,7 @@ def test_one_that_cannot_be_read_has_a_row_that_says_why(make_job, scans):
     assert not job.result(patterns[1]).exists()
 
 
-def test_an_earlier_result_is_told_as_such_and_its_row_goes(make_job, scans):
+def test_an_earlier_result_is_told_as_such_and_stays_what_it_is(make_job, scans):
     patterns = scans(2)
     job = make_job()
     solve_patterns(job, patterns)
@@ -96,9 +96,9 @@ def test_an_earlier_result_is_told_as_such_and_its_row_goes(make_job, scans):
     rows = solve_patterns(job, patterns)
     assert [row["state"] for row in rows] == ["failed", "done"]
     assert rows[0]["error"].endswith(" The scan0.tif that is there is of an earlier run.")
-    assert not job.row_file(patterns[0]).exists()
     assert job.result(patterns[0]).read_bytes() == result
-    assert job.row_file(patterns[1]).exists()
+    assert job.finished(patterns[0]) is None
+    assert make_job(seed=5).earlier(patterns[0]).differs
     np.save(patterns[0].input, good)
     assert solve_patterns(job, patterns)[0]["state"] == "done"
 

@@ -121,7 +121,8 @@ def test_where_nothing_can_be_begun_nothing_is_replaced(tmp_path, scans, monkeyp
     batch(scans, "-o", out)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
     monkeypatch.setattr(run, "carry_out", absent)
-    assert batch(scans, "-o", out, "--again", code=code).stderr.strip().endswith(str(error))
+    told = batch(scans, "-o", out, "--again", code=code).stderr.strip().splitlines()
+    assert told[-1].endswith(str(error) or "patterns, 4 results that are there are replaced")
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 

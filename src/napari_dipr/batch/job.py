@@ -201,16 +201,12 @@ class Job:
 
 
 def failed(job: Job, pattern: Pattern, error: BaseException, **more: Any) -> Row:
-    """Return the row of a pattern that could not be solved, with the error's words; forget what it was before.
-
-    An earlier result stays where it is, which is told; its row, which would say that it is this pattern's, does not.
-    """
+    """Return the row of a pattern that could not be solved, with the error's words; an earlier result is told of."""
     words, kind = one_line(error), type(error).__name__
     if not isinstance(error, DiprError) and words != kind:  # its words alone need not say much
         words = f"{kind}: {words}"
     with contextlib.suppress(DiprError, OSError):  # of another input's result, nothing is forgotten
         if job.finished(pattern) is None and job.result(pattern).is_file():
-            job.forget(pattern)
             words += f" The {job.result(pattern).name} that is there is of an earlier run."
     return job.row(pattern, FAILED, error=words, **more)
 

@@ -32,6 +32,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 UNINTERRUPTED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
 # Seconds between two looks for new workers.
 LOOK = 2.0
+# Seconds between two looks whether a lost answer is there again.
+AGAIN = 0.1
 
 Work = Callable[[Job, Sequence[Pattern]], list[Row]]
 
@@ -157,8 +159,9 @@ def _answers(
                 _check(client)
                 continue
             _check(client)
-            if future.status == "lost":  # its worker died with the answer, and it is done again
-                future.add_done_callback(ended.put)
+            if future.status == "lost":  # its worker died with the answer, and it is done again; nobody calls back
+                time.sleep(AGAIN)
+                ended.put(future)
             elif future.key in running:
                 _, chunk = running.pop(future.key)
                 yield chunk, _answer(future)

@@ -111,7 +111,7 @@ def batch(
             workers=workers,
             scheduler=scheduler,
             again=again,
-            say=lambda words: console.print(f"  {words}"),
+            say=lambda words: console.print(f"  {escape(words)}"),
         )
         with progress_bar() as bar:
             task = bar.add_task(f"{len(rows)} of {len(patterns)}", total=len(patterns), completed=len(rows))
