@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -241,6 +242,30 @@ def test_a_start_whose_file_is_damaged_is_run_again(left, idle):
     again.offer.resume_button.click()
     idle(lambda: again.session.starts.outcome is not None)
     same(again.session.starts.outcome, whole)
+
+
+@pytest.fixture
+def release():
+    """What something else waits for, until the test is over at the latest."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_while_something_else_is_under_way_nothing_takes_the_place_of_what_is_at_hand(left, idle, told, release):
+    again, whole = left
+    session = again.session
+    again.offer.resume_button.click()
+    session.do(release.wait, lambda found: None, "Exporting", whatever_is_loaded=True)
+    idle(lambda: bool(told.messages()))
+    assert told.messages()[-1] == "Exporting is under way. Wait for it."
+    assert session.measurement is None
+    release.set()
+    idle(lambda: not session.busy)
+    assert again.offer.isVisibleTo(again)
+    again.offer.resume_button.click()
+    idle(lambda: session.starts.outcome is not None)
+    same(session.starts.outcome, whole)
 
 
 @pytest.mark.parametrize("what", ["measurement", "begun", "begun by another version"])

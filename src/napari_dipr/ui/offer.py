@@ -4,7 +4,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_dipr.io.cutoff import CutOff, cut_off, hold
 from napari_dipr.ui import resume, resume_starts
-from napari_dipr.ui.forms import button, follow, remark
+from napari_dipr.ui.forms import button, follow, remark, told
 from napari_dipr.ui.session import Session
 
 
@@ -49,7 +49,7 @@ class Offer(QFrame):
         how = resume_starts if run.of_starts else resume
         self.session.do(
             lambda: how.taken_up(run),
-            lambda found: how.go_on(self.session, found),
+            told(lambda found: how.go_on(self.session, found)),
             f"Resuming {run.measurement}",
             whatever_is_loaded=True,
             over=self.look,

@@ -81,6 +81,7 @@ def go_on(session: "Session", found: TakenUp) -> None:
     """Bring the session of the starts back, and run those that are missing."""
     settings, begun, count = found.settings, found.begun, found.claim.run.total
     try:
+        session.starts.must_be_free()  # before anything takes the place of what is at hand
         session.use(found.measurement, found.truth)
         support = begun["support"]
         session.show_support(support, str(settings.get("support_from")), strokes_of(begun["pinned"], support))
@@ -103,4 +104,4 @@ def go_on(session: "Session", found: TakenUp) -> None:
         found.claim.leave()
         raise
     form = {"count": count, **{name: begun[name] for name in ("most", "amount", "seed")}}
-    fill_in(session, found.measurement, found.recipe, settings, start={}, starts=form)
+    fill_in(session, found.measurement, found.recipe, settings, start={}, starts_form=form)

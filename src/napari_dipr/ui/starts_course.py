@@ -166,8 +166,8 @@ def carry_out(order: Order, course: Course) -> Outcome | None:
         problem = Problem.of(order.measurement, **known, coherent=order.recipe(None).coherence is None)
         recipe = order.recipe(problem)
         order = replace(order, device=str(place))
-        known = {"begun": order.begun(recipe), "tell": show_warning, "claim": order.claim}
-        kept = KeptStarts(order.measurement, {"kind": KIND}, order.count, **known)
+        begun, told = order.begun(recipe), {"kind": KIND}
+        kept = KeptStarts(order.measurement, told, order.count, begun=begun, tell=show_warning, claim=order.claim)
         outcome = _averaged(order, course, problem, recipe, kept)
         over = not course.is_closed
         return outcome

@@ -91,7 +91,7 @@ class StartsPanel(QWidget):
         for signal in (starts.changed, session.measurement_changed):
             follow(self, signal, self._show)
         follow(self, starts.advanced, self._advanced)
-        follow(self, session.restored, lambda provenance: self.memory.enter(provenance.get("starts") or {}))
+        follow(self, session.restored, lambda provenance: self.memory.enter(provenance.get("starts_form", {})))
         run, history = session.refinement, session.history
         for signal in (session.support_changed, run.changed, run.advanced):
             follow(self, signal, self._offer)

@@ -94,7 +94,7 @@ class StartsRun:
             If something is under way, or measurement, support or object are missing.
         """
         session = self.session
-        self._must_be_free()
+        self.must_be_free()
         support, pinned, first, settings = session.refinement.beginning(
             begin, seed=seed, positive=positive, free_share=free
         )
@@ -125,12 +125,19 @@ class StartsRun:
         DiprError
             If something is under way.
         """
-        self._must_be_free()
+        self.must_be_free()
         course = Course(Mailbox.as_preferred())
         course.mailbox.extras = self.session.pictures.wanted()
         self._under_way(course, lambda: carry_out(order, course), f"Running {order.count} starts")
 
-    def _must_be_free(self) -> None:
+    def must_be_free(self) -> None:
+        """Refuse what cannot be begun during anything that takes long.
+
+        Raises
+        ------
+        DiprError
+            If something is under way.
+        """
         self.session.refinement.must_be_idle()
         if self.session.busy:
             raise DiprError(f"{self.session.busy[-1]} is under way. Wait for it.")
