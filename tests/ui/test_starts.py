@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -97,6 +99,25 @@ def test_a_start_is_looked_at_and_nothing_that_was_drawn_is_lost(averaged, qtbot
     panel.mean_button.click()
     assert session.history.shown is mean
     np.testing.assert_array_equal(session.canvas.find("amplitude").data, mean.snapshot.amplitude)
+
+
+def test_what_was_painted_before_they_began_stays_pinned_in_the_mean(averaged, over, qtbot):
+    session, panel = averaged.session, averaged.starts
+    session.support_layer.brush_size = 1
+    session.support_layer.paint((5, 5), 1)
+    qtbot.waitUntil(lambda: session.strokes is not None)
+    panel.run_button.click()
+    over(session)
+    assert session.strokes[5, 5] == 1
+    assert session.support[5, 5]
+    panel.table.cellClicked.emit(3, 1)
+    assert session.strokes is None  # it may lie elsewhere
+    panel.mean_button.click()
+    assert session.strokes[5, 5] == 1
+    panel.run_button.click()
+    over(session)
+    found = session.starts.outcome.ensemble
+    assert found.supports[found.order[0], 5, 5]
 
 
 def test_a_start_is_exported_and_kept_as_a_run(averaged, idle, tmp_path):
@@ -306,7 +327,7 @@ def test_an_error_is_told_and_the_layers_stay(asked, over, told, monkeypatch):
     assert panel.run_button.isEnabled()
 
 
-def test_another_measurement_ends_them_and_those_that_are_done_wait(asked, over, idle, monkeypatch):
+def test_another_measurement_ends_them_and_those_that_are_done_wait(asked, over, idle, told, monkeypatch):
     session, panel = asked.session, asked.starts
     honest, averaged = Outcome.averaged, []
     monkeypatch.setattr(Outcome, "averaged", lambda *of: (averaged.append(of), honest(*of))[1])
@@ -314,6 +335,7 @@ def test_another_measurement_ends_them_and_those_that_are_done_wait(asked, over,
     panel.run_button.click()
     idle(lambda: session.starts.course.outcome is not None and len(session.starts.course.outcome.rows) >= 2)
     session.use(*sample("fashion-1"))
+    assert re.search(r"The starts of fashion-0 were given up: \d of 6 are done", told.messages()[-1])
     assert session.starts.course is None
     assert session.starts.outcome is None
     assert panel.table.rowCount() == 0

@@ -155,8 +155,10 @@ class History:
         facts = session.measurement, session.truth, session.canvas, run.snapshot, run.settings
         return Result(self._count + 1, *facts, run.snapshot.ended or ended)
 
-    def show(self, result: Result) -> None:
+    def show(self, result: Result, strokes: NDArray[np.int8] | None = None) -> None:
         """Show a result again, with its measurement and its support; a run can then go on from it.
+
+        ``strokes`` are put into its support, and pinned.
 
         Raises
         ------
@@ -168,7 +170,9 @@ class History:
         if result.canvas is not session.canvas or result.measurement is not session.measurement:
             session.return_to(result.measurement, result.truth, result.canvas)
         self._place(result)
-        session.show_support(result.snapshot.support, result.name)
+        support = result.snapshot.support
+        support = support if strokes is None else (support | (strokes > 0)) & (strokes >= 0)
+        session.show_support(support, result.name, strokes)
 
     def delete(self, result: Result) -> None:
         """Forget a result. What the layers show stays."""

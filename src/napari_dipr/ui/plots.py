@@ -158,7 +158,7 @@ class ResolutionPlot(Curves):
             self._draw("FSC", FSC_COLOUR, fsc.frequency, fsc.value, fsc.half_bit)
             self.plot.addLine(y=HALF, pen=pyqtgraph.mkPen(FSC_COLOUR, style=Qt.PenStyle.DotLine))
             names.append((f"FSC, half-bit{_at(fsc.half_bit_resolution, unit)}", FSC_COLOUR))
-        self.plot.setLabel("bottom", "cycles per nm" if unit == "nm" else "cycles per voxel")
+        self.plot.setLabel("bottom", f"cycles per {unit.removesuffix('s')}")
         named(self.plot, names, "8pt")
 
     def _draw(self, name: str, colour: str, frequency: Any, value: Any, level: Any) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_dipr.measurement import Measurement
 from napari_dipr.ui.canvas import Canvas
 from napari_dipr.ui.pictures import thumbnail
+from napari_dipr.ui.resume import strokes_of
 from napari_dipr.ui.worker import Snapshot, pictures_of
 
 if TYPE_CHECKING:
@@ -153,9 +154,10 @@ class Outcome:
         return {**report(self.ensemble, self.verdict), "begun": str(self.starts), "asked_for": self.count}
 
     @property
-    def unit(self) -> str:
-        """Of resolutions."""
-        return "voxels" if self.measurement.voxel_basis is None else "nm"
+    def strokes(self) -> NDArray[np.int8] | None:
+        """What a person had painted, and pinned, when they began, as a session has it; None where nothing was."""
+        pinned = None if self.starts.pinned is None else self.starts.pinned.numpy()
+        return strokes_of(pinned, self.starts.support.numpy())
 
     def sentences(self) -> list[str]:
         """Say what the mean is worth: verdict and cause, spread, modes, and resolutions; and which starts diverged."""
@@ -165,7 +167,7 @@ class Outcome:
         left_out = [str(one) for one in self.diverged]
         if ensemble is None or judged is None:
             return left_out
-        common, unit = ensemble.consensus, self.unit
+        common, unit = ensemble.consensus, ensemble.unit
         numbers = ", ".join(str(ensemble.rows[i].ordinal) for i in ensemble.members)
         said = [f"<b>{judged.kind.capitalize()}</b>{judged.words.removeprefix(judged.kind)}."]
         if judged.cause:

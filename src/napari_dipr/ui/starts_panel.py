@@ -201,7 +201,7 @@ class StartsPanel(QWidget):
         self.words.setText("".join(f"<p style='margin: 0 0 4px 0'>{words}</p>" for words in sentences))
         self.plot.setVisible(ensemble is not None)
         if ensemble is not None:
-            self.plot.show_curves(ensemble.consensus.prtf, ensemble.consensus.fsc, outcome.unit)
+            self.plot.show_curves(ensemble.consensus.prtf, ensemble.consensus.fsc, ensemble.unit)
 
     def _enable(self) -> None:
         session, starts, outcome = self.session, self.starts, self.starts.outcome

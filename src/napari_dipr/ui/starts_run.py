@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -168,6 +169,9 @@ class StartsRun:
         if (course := self.course) is not None:
             self._leave(course)
             course.left = True
+            if self.session.viewer is not None and course.outcome is not None:
+                done, count = len(course.outcome.rows), course.outcome.count
+                show_info(f"The starts of {course.outcome.measurement.name} were given up: {done} of {count} are done.")
 
     def show(self, place: int) -> None:
         """Show a start's object and support; a run can then go on from it, and it can be exported.
@@ -311,7 +315,9 @@ class StartsRun:
         self._streamed, self._support_before = False, None
         kept = (result for result in self.session.history.results if result.snapshot is snapshot)
         facts = outcome.measurement, outcome.truth, outcome.canvas
-        self.session.history.show(next(kept, Result(0, *facts, snapshot, settings, snapshot.ended or "")))
+        result = next(kept, Result(0, *facts, snapshot, settings, snapshot.ended or ""))
+        # The mean lies as what was painted; a start need not.
+        self.session.history.show(result, outcome.strokes if snapshot is outcome.mean else None)
 
     def _take_support_back(self) -> None:
         """Undo the support of the start that is shown, unless a person has changed it since."""
