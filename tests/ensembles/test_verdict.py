@@ -62,6 +62,15 @@ def test_starts_that_came_to_the_same_agree_wherever_they_lie_and_whichever_twin
     assert found.figures["agreement"] > 0.99
 
 
+def test_it_is_told_how_many_are_not_good_enough_to_judge_by():
+    x = rough()
+    good = [x, x.roll(3, 0)]
+    found = judged([*good, *(noisy(x, 0.5, seed) for seed in range(3))], x)
+    assert found.words.startswith("agree: 2 starts")
+    assert found.words.endswith("in one family; the error of the other 3 is more than 3 times the best one's")
+    assert judged(good * 6, x).words.endswith("in one family")  # the best eight are enough
+
+
 def test_twins_on_each_other_are_told_from_an_object_that_is_its_own_twin():
     x = rough()
     both = x + twin(x[None])[0].roll((1, 1), (0, 1))

@@ -123,7 +123,10 @@ def verdict(ensemble: Ensemble, measurement: Measurement | None = None) -> Verdi
         "unexplained": bool(unexplained),
     }
     families = "in one family" if len(sizes) == 1 else f"in families of {', '.join(map(str, sizes))}"
+    left = len(ensemble.rows) - n
     words = f"{kind}: {n} starts correlate at {agreement:.3f} (median), {families}"
+    if n < COMPARED and left:
+        words += f"; the error of the other {left} is more than {WIDE:g} times the best one's"
     if kind == TWIN:
         words += f"; they are like their own twins at {likeness:.2f}, and dark where the pattern is not"
     elif kind == AGREE and unexplained:
