@@ -55,7 +55,7 @@ def test_starts_are_ranked_by_pixels_held_back_and_their_mean_is_the_object(gath
     assert [row["free_chi2"] for row in by_rank] == sorted(row["free_chi2"] for row in by_rank)
     assert figures["kept"] == [row["number"] for row in by_rank if row["kept"]]
     assert 2 <= len(figures["kept"]) <= 3
-    assert figures["unit"] == "voxels"
+    assert figures["unit"] == "pixels"
     assert sum(figures["mode_shares"]) == pytest.approx(1)
     assert figures["prtf"]["chance"] == pytest.approx(len(figures["kept"]) ** -0.5)
     assert register(gathered.ensemble.consensus.mean, torch.from_numpy(known[1])).correlation > 0.99

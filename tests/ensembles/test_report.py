@@ -50,7 +50,7 @@ def test_of_starts_that_are_not_independent_there_is_no_transfer_function(simula
     told = report(found, verdict(found))
     assert not told["independent"]
     assert told["prtf"] is None
-    assert told["unit"] == "voxels"
+    assert told["unit"] == "pixels"
     assert torch.isfinite(found.consensus.mean.abs()).all()
 
 

@@ -275,8 +275,9 @@ def _tell(found: "Gathered", figures: dict[str, Any]) -> None:
     mean, count = figures["mean"], sum(kept)
     free = mean.get("free_chi2")
     error = "" if free is None else f", free χ² {free:.4g}"
+    inside = f"{mean['support_voxels']} {'voxels' if found.ensemble.object.ndim > 2 else 'pixels'}"
     console.print(
-        f"mean of {count}: χ² {mean['chi2']:.4g}{error}, support {mean['support_voxels']} voxels; the starts differ "
+        f"mean of {count}: χ² {mean['chi2']:.4g}{error}, support {inside}; the starts differ "
         f"from it by {common.spread:.3f} of its energy, the first eigenmode has {common.modes.shares[0]:.3f}"
     )
     if common.prtf is None:

@@ -1,6 +1,7 @@
 """The command that goes on with runs that were cut off."""
 
 import os
+import shlex
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,5 +75,5 @@ def resume(
 
 
 def _told(run: "CutOff") -> str:
-    words = " ".join(run.settings.get("words", ())) or "started in the window"
+    words = shlex.join(run.settings.get("words", ())) or "started in the window"
     return f"[bold]{escape(run.name)}[/]  {escape(str(run))}\n  {escape(words)}"

@@ -161,7 +161,7 @@ class Ensemble:
     @property
     def unit(self) -> str:
         """Of resolutions."""
-        return "voxels" if self.basis is None else "nm"
+        return "nm" if self.basis is not None else "voxels" if self.objects.ndim > 3 else "pixels"
 
     @property
     def dependence(self) -> str | None:

@@ -40,7 +40,7 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
     ranks.legend(frameon=False)
     ranks.xaxis.get_major_locator().set_params(integer=True)
     common = ensemble.consensus
-    axis = "cycles per voxel" if ensemble.basis is None else "cycles per nm"
+    axis = f"cycles per {ensemble.unit.removesuffix('s')}"
     transfer.set(title="PRTF", xlabel=axis, ylim=(0, 1.05))
     if common.prtf is None:
         transfer.text(0.5, 0.5, "none: the starts\nare not independent", ha="center", transform=transfer.transAxes)
