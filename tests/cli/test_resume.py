@@ -67,6 +67,8 @@ def test_the_same_call_is_told_of_it_and_a_result_ends_the_offer(monkeypatch):
     cut(monkeypatch)
     other = call(*WORDS, "--seed", "4", "--resume")
     assert "nothing of this call was cut off" in other.stderr
+    (run,) = cut_off()
+    assert f"to go on: napari-dipr resume {run.name}" in other.stderr.replace("\n", " ")
     assert len(cut_off()) == 1
     result = call(*WORDS)
     assert "add --resume to go on with it" in result.stderr

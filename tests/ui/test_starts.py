@@ -96,7 +96,9 @@ def test_a_start_is_looked_at_and_nothing_that_was_drawn_is_lost(averaged, qtbot
     np.testing.assert_array_equal(session.support, drawn)
     qtbot.waitUntil(lambda: session.strokes is not None)
     assert session.strokes[5, 5] == 1
+    panel.table.selectRow(5)
     panel.mean_button.click()
+    assert panel.table.selectedItems() == []
     assert session.history.shown is mean
     np.testing.assert_array_equal(session.canvas.find("amplitude").data, mean.snapshot.amplitude)
 

@@ -29,8 +29,8 @@ class KeptRun:
     """
 
     def __init__(self, settings: dict[str, Any], resume: bool, every: float) -> None:
-        words = ("kind", "words", "folder")
-        self._earlier = [run for run in cut_off() if all(run.settings.get(w) == settings[w] for w in words)]
+        here = [run for run in cut_off() if all(run.settings.get(w) == settings[w] for w in ("kind", "folder"))]
+        self._earlier = [run for run in here if run.settings.get("words") == settings["words"]]
         self._claim: Claim | None = None
         if self._earlier and resume:
             chosen = [run for run in self._earlier if NAME.get() in (None, run.name)]
@@ -46,6 +46,9 @@ class KeptRun:
             console.print(f"[bold]{escape(str(self._earlier[0]))}: add --resume to go on with it[/]")
         elif resume:
             console.print("nothing of this call was cut off: from the beginning")
+            for run in here:
+                if run.settings.get("words", [])[:1] == settings["words"][:1]:
+                    console.print(f"  of other words: {escape(str(run))}; to go on: napari-dipr resume {run.name}")
         # One that is gone on with is deleted at its end, though nothing more of it is kept.
         self.keeping = Keeping(settings, every or math.inf, self._claim) if every or self._claim else None
 

@@ -58,7 +58,7 @@ class StartsPanel(QWidget):
         self.state = remark()
         self.table = StartsTable()
         self.average_button = button("Average", "Average the starts that are ticked", self._average)
-        self.mean_button = button("Show mean", "Show the mean of those that were averaged last", starts.show_mean)
+        self.mean_button = button("Show mean", "Show the mean of those that were averaged last", self._show_mean)
         self.keep_button = button("Keep as run", "Put the start that is shown among the runs", starts.keep_shown)
         self.words = remark()
         self.plot = ResolutionPlot()
@@ -128,6 +128,10 @@ class StartsPanel(QWidget):
 
     def _average(self) -> None:
         self.starts.average(self.table.kept)
+
+    def _show_mean(self) -> None:
+        self.starts.show_mean()
+        self.table.clearSelection()
 
     def _clicked(self, row: int, column: int) -> None:
         if column != KEEP:
