@@ -36,8 +36,9 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
         ranks.plot(
             [rank for rank, _ in places], [criterion.of(rows[i]) for _, i in places], "o", color=colour, label=words
         )
-    ranks.set(xlabel="rank", ylabel=criterion.words, title="starts", ylim=(0, None))
-    ranks.legend(frameon=False)
+    ranks.set(xlabel="rank", ylabel=criterion.words, title="starts")
+    ranks.set_ylim(0, 1.05 * ranks.get_ylim()[1])  # the worst one's dot is whole
+    ranks.legend(frameon=False, loc="lower left")
     ranks.xaxis.get_major_locator().set_params(integer=True)
     common = ensemble.consensus
     axis = f"cycles per {ensemble.unit.removesuffix('s')}"
@@ -51,21 +52,19 @@ def draw_ensemble(path: Path, ensemble: "Ensemble", title: str) -> None:
         )
         transfer.axhline(LEVEL, color=BOUND, ls="--", lw=1)
         transfer.legend(frameon=False, loc="upper right")
-        transfer.set_title(
-            "PRTF: " + reached(common.prtf.frequency, common.prtf.resolution, ensemble.unit, "1/e"), size="medium"
-        )
+        transfer.set_title("PRTF: " + reached(common.prtf.frequency, common.prtf.resolution, ensemble.unit, "1/e"))
     shells.set(title="FSC", xlabel=axis, ylabel="of two halves", ylim=(0, 1.05))
     if common.fsc is not None:
         shells.plot(common.fsc.frequency, common.fsc.value, color=CURVE)
         shells.plot(common.fsc.frequency, common.fsc.half_bit, color=BOUND, ls=":", lw=1, label="half bit")
         shells.axhline(HALF, color=BOUND, ls="--", lw=1)
         shells.legend(frameon=False, loc="lower left")
-        shells.set_title(
-            "FSC: " + reached(common.fsc.frequency, common.fsc.resolution, ensemble.unit, ".5"), size="medium"
-        )
+        shells.set_title("FSC: " + reached(common.fsc.frequency, common.fsc.resolution, ensemble.unit, ".5"))
     shares = common.modes.shares
     modes.bar(range(1, len(shares) + 1), shares, color=CURVE)
     modes.set(title="eigenmodes", xlabel="mode", ylabel="share of the energy", ylim=(0, 1.05))
+    for place in (ranks, transfer, shells, modes):
+        place.title.set_size("medium")
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 
