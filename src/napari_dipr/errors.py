@@ -4,6 +4,8 @@ Each message says what was wrong, the value, and what to do. None of these is a 
 generator workers swallow those.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -77,6 +79,15 @@ def in_words(error: ValidationError) -> str:
             any_of = " or ".join([first, *(message.removeprefix(_SHOULD) for message in others)])
             words.append(f"{where}: {any_of}{_got(every[0][1])}")
     return "; ".join(words)
+
+
+@contextmanager
+def explained(error: type[DiprError], words: str) -> Iterator[None]:
+    """Raise an error of ours with these words, and what does not fit, where pydantic finds something wrong."""
+    try:
+        yield
+    except ValidationError as found:
+        raise error(f"{words}: {in_words(found)}.") from found
 
 
 def _places(found: Any) -> list[str]:

@@ -22,9 +22,9 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from napari_dipr.errors import MeasurementError, in_words
+from napari_dipr.errors import MeasurementError, explained
 
 # Planck's constant times the speed of light, J m; an eV in J; and the first in keV nm.
 HC_JOULE = 6.62607015e-34 * 299792458.0
@@ -184,10 +184,8 @@ class Geometry(BaseModel):
         MeasurementError
             If one is missing, or out of its range.
         """
-        try:
+        with explained(MeasurementError, "The geometry does not fit"):
             return cls.model_validate(values)
-        except ValidationError as error:
-            raise MeasurementError(f"The geometry does not fit: {in_words(error)}.") from error
 
     @classmethod
     def parse(cls, text: str) -> "Geometry":

@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from napari_dipr.errors import MeasurementError, in_words
+from napari_dipr.errors import MeasurementError, explained
 
 
 class Settings(BaseModel):
@@ -29,10 +29,8 @@ class Settings(BaseModel):
         MeasurementError
             If one is not known, or out of its range.
         """
-        try:
+        with explained(MeasurementError, cls.unfit):
             return cls.model_validate(settings)
-        except ValidationError as error:
-            raise MeasurementError(f"{cls.unfit}: {in_words(error)}.") from error
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings that are other than by default, as plain JSON."""

@@ -72,6 +72,12 @@ def finished(qtbot):
 
 
 @pytest.fixture
+def over(qtbot):
+    """Wait until no starts are under way."""
+    return lambda session: qtbot.waitUntil(lambda: session.starts.course is None, timeout=60_000)
+
+
+@pytest.fixture
 def idle(qtbot):
     """Wait until a condition holds."""
     return lambda condition: qtbot.waitUntil(condition, timeout=60_000)

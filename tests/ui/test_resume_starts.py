@@ -34,12 +34,6 @@ def asked(loaded):
 
 
 @pytest.fixture
-def over(qtbot):
-    """Wait until no starts are under way."""
-    return lambda session: qtbot.waitUntil(lambda: session.starts.course is None, timeout=60_000)
-
-
-@pytest.fixture
 def crash(tmp_path, monkeypatch):
     """Have the folders as a crash with so many starts done would leave them, in ``after``."""
     honest = kept_starts.KeptStarts.keep

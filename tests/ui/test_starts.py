@@ -26,12 +26,6 @@ def asked(loaded):
 
 
 @pytest.fixture
-def over(qtbot):
-    """Wait until no starts are under way."""
-    return lambda session: qtbot.waitUntil(lambda: session.starts.course is None, timeout=60_000)
-
-
-@pytest.fixture
 def averaged(asked, over):
     asked.starts.run_button.click()
     over(asked.session)

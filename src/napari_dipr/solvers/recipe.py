@@ -1,13 +1,11 @@
 """Recipes: stages, each an algorithm for a number of iterations, and what works beside them. A recipe is data."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from napari_dipr.errors import RecipeError, in_words
+from napari_dipr.errors import RecipeError, explained
 from napari_dipr.solvers.alm import ALM
 from napari_dipr.solvers.coherence import PartialCoherence
 from napari_dipr.solvers.likelihood import Gaussian, Poisson
@@ -105,10 +103,8 @@ class Recipe(BaseModel):
         RecipeError
             If one is missing, not known, or out of its range.
         """
-        try:
+        with explained(RecipeError, "The recipe does not fit"):
             return cls.model_validate(values)
-        except ValidationError as error:
-            raise RecipeError(f"The recipe does not fit: {in_words(error)}.") from error
 
     @classmethod
     def parse(
@@ -153,10 +149,8 @@ class Recipe(BaseModel):
             if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
                 raise RecipeError(f"{iterations} iterations were asked for; it must be 1 to {MOST_ITERATIONS}.")
             given = {} if iterations is None else {"iterations": iterations}
-            try:
+            with explained(RecipeError, f"The options of {text} do not fit"):
                 chosen = PRESETS[text](problem=problem, **given, **options)
-            except ValidationError as error:
-                raise RecipeError(f"The options of {text} do not fit: {in_words(error)}.") from error
             chosen = chosen.model_copy(update=beside)
             chosen.check()
             return chosen
@@ -260,7 +254,7 @@ def _stage(text: str) -> Stage:
     if match is None or match["name"] not in ALGORITHMS:
         raise RecipeError(f"The recipe's part {text.strip()!r} was not understood. {known}")
     options = _options(text, match["options"])
-    with _explained(text):
+    with explained(RecipeError, f"The recipe's part {text.strip()!r} has options that do not fit"):
         return Stage(algorithm=ALGORITHMS[match["name"]](**options), iterations=int(match["iterations"]))
 
 
@@ -276,7 +270,7 @@ def _beside(text: str) -> tuple[str, Any]:
     if match["no"]:
         return match["name"], None
     options = _options(text, match["options"])
-    with _explained(text):
+    with explained(RecipeError, f"The recipe's part {text.strip()!r} has options that do not fit"):
         return match["name"], BESIDE[match["name"]](**options)
 
 
@@ -289,13 +283,3 @@ def _options(text: str, inner: str | None) -> dict[str, str]:
         if pair:
             options[key] = value
     return options
-
-
-@contextmanager
-def _explained(text: str) -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        raise RecipeError(
-            f"The recipe's part {text.strip()!r} has options that do not fit: {in_words(error)}."
-        ) from error

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import ValidationError
 from torch import Tensor
 
 from napari_dipr.device import keep_freed_memory
-from napari_dipr.errors import RecipeError, SolverError, SupportError, in_words
+from napari_dipr.errors import RecipeError, SolverError, SupportError, explained
 from napari_dipr.solvers.position import Position, Record
 from napari_dipr.solvers.problem import Errors, Problem, State, as_support
 from napari_dipr.solvers.recipe import Recipe, Settling, Stage
@@ -353,11 +352,9 @@ def solve(problem: Problem, recipe: Recipe, start: State, **options: Any) -> Rec
 def _with_beta(stage: Stage, beta: float | None) -> Stage:
     if beta is None or "beta" not in type(stage.algorithm).model_fields:
         return stage
-    try:
+    with explained(RecipeError, "The feedback β does not fit"):
         changed = type(stage.algorithm).model_validate({**stage.algorithm.model_dump(), "beta": beta})
-        return stage.model_copy(update={"algorithm": changed})
-    except ValidationError as error:
-        raise RecipeError(f"The feedback β does not fit: {in_words(error)}.") from error
+    return stage.model_copy(update={"algorithm": changed})
 
 
 def _edited(problem: Problem, state: State, edit: ArrayLike, pin: bool) -> State:
